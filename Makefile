@@ -1,0 +1,63 @@
+# `make` lists the targets. Variables: PYTHON (3.11 or newer), VENV, ARGS (passed on), TFLITE_PYTHON (3.11 or older).
+PYTHON ?= python3
+VENV ?= .venv
+TFLITE_VENV ?= .venv-tflite-runtime
+TFLITE_PYTHON ?= $(PYTHON)
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TFLITE_STAMP := $(TFLITE_VENV)/.installed
+PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
+
+# tflite-runtime has no build for newer Pythons or other systems; its tests skip themselves without it.
+ifeq ($(shell $(TFLITE_PYTHON) -c 'import sys; print((3, 10) <= sys.version_info < (3, 12) and sys.platform == "linux")' 2>/dev/null),True)
+TFLITE_IF_POSSIBLE := $(TFLITE_STAMP)
+endif
+
+# Exit status 5 means that no test was selected, which is no failure.
+define pytest
+if [ -x "$(TFLITE_VENV)/bin/python" ]; then export KGP_TFLITE_RUNTIME_PYTHON="$(abspath $(TFLITE_VENV))/bin/python"; fi; \
+$(BIN)/python -m pytest $(1) $(ARGS) || [ $$? -eq 5 ]
+endef
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test slow lint bench tflite-runtime clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## train, quantize, export and verify a small model; result in demo-output/
+	$(BIN)/keras-gru-plus demo --out demo-output --force $(ARGS)
+
+test: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run the fast tests
+	$(call pytest)
+
+slow: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run the slow tests
+	$(call pytest,-m "slow and not long")
+
+lint: $(STAMP) ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(STAMP) ## run the benchmarks
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+tflite-runtime: $(TFLITE_STAMP) ## build the second environment, for tests on the old tflite-runtime
+
+clean: ## remove what the other targets made, except the environments
+	rm -rf demo-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+# One environment for all targets: `dev` contains `demo`, and TensorFlow is installed once.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit(f"Expected PYTHON to be 3.11 or newer, got {v[0]}.{v[1]}; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(TFLITE_STAMP): pyproject.toml
+	$(TFLITE_PYTHON) -m venv $(TFLITE_VENV)
+	$(TFLITE_VENV)/bin/python $(PIP_INSTALL) -e '.[tflite-runtime]'
+	@touch $@

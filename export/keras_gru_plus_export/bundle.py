@@ -1,0 +1,359 @@
+"""`export`: converts, verifies and writes a directory with the file and its report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_gru_plus.layer import GRUPlus
+from keras_gru_plus.quantization import QuantizedModel, calibrate, quantize_aware
+
+from . import tflite
+from .analyze import analyze
+from .check import grid_of_range
+from .convert import MODES, ConversionError, check_options, check_steps, convert, input_shapes
+from .data import Data, DataError, input_names, load_data
+from .devices import host
+from .report import File, Report, Stage, TapRange, file_of, versions
+from .verify import verify
+
+#: Samples of random numbers for a model that comes without any data.
+RANDOM_SAMPLES = 32
+#: Points of accuracy that int8 may lose against float before the report warns.
+WARN_POINTS = 1.0
+
+Progress = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody sees."""
+
+
+def export(
+    model: keras.Model,
+    directory: str | os.PathLike[str],
+    *,
+    mode: str = "sequence",
+    target: str = "litert",
+    recipe: Any = "int8",
+    calibration: Any = None,
+    evaluation: Any = None,
+    io: str = "int8",
+    timesteps: int | None = None,
+    extras: tuple[str, ...] = (),
+    force: bool = False,
+    labels: list[str] | None = None,
+    metric: str | None = None,
+    keep_names: bool = False,
+    runtime_python: str | None = None,
+    progress: Progress = _silent,
+) -> Report:
+    """Writes `model.tflite`, `report.json` and `report.html` into `directory`.
+
+    The file is compared with the model on every runtime that is installed before anything is written;
+    the directory appears whole or not at all.
+
+    Args:
+        model: a float model (then `calibration` is needed) or one from `quantize_aware` with its ranges set.
+        directory: created; if it exists and is not empty, `force` replaces it.
+        mode, target, io, timesteps, keep_names: see `convert`.
+        recipe: for a float model, see `quantize_aware`.
+        calibration: data that sets the ranges: array, dict, tuple (inputs, targets) or path of an `.npz`.
+        evaluation: data on which float and int8 are scored, with targets; the same forms.
+        extras: none is available for this target yet.
+        force: replace a directory that is not empty.
+        labels: class names in the order of the outputs, carried into the report.
+        metric: "accuracy" or "mae"; by default accuracy for integer targets, else mae.
+        runtime_python: Python of an environment with tflite-runtime, to be verified as well.
+        progress: called with a line of text before each part.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: bad arguments or data, or a model that cannot be quantized.
+        FileExistsError: `directory` is not empty and `force` was not given.
+        ConversionError: the converter failed, or a file is not the model.
+    """
+    if extras:
+        raise ValueError(f"Expected no extras for target {target!r}, got {', '.join(extras)}.")
+    check_options(mode, target, io)
+    with replaced_directory(directory, force) as folder:
+        quantized, float_model = prepare(model, recipe, calibration, progress)
+        data, source = samples_for(quantized, evaluation, calibration, timesteps)
+        progress("converting")
+        report, files = build_report(
+            quantized,
+            [mode],
+            data,
+            source,
+            target=target,
+            io=io,
+            float_model=float_model,
+            labels=labels,
+            metric=metric,
+            keep_names=keep_names,
+            runtime_python=runtime_python,
+            names={mode: "model.tflite"},
+            progress=progress,
+        )
+        write(folder, report, files, progress)
+    return report
+
+
+def prepare(
+    model: keras.Model, recipe: Any, calibration: Any, progress: Progress = _silent
+) -> tuple[QuantizedModel, keras.Model]:
+    """A quantized model with ranges, and the float model it stands for.
+
+    Raises:
+        ValueError: no calibration data for a model without ranges.
+    """
+    if isinstance(model, QuantizedModel):
+        quantized, float_model = model, model.float_model()
+    else:
+        quantized, float_model = quantize_aware(model, recipe), model
+    if calibration is not None:
+        progress("calibrating")
+        calibrate(quantized, load_data(quantized, calibration).inputs)
+    elif not isinstance(model, QuantizedModel):
+        raise ValueError(
+            f"Expected calibration data for the float model {model.name!r}, got none; pass samples of its inputs "
+            "(--calibrate DATA.npz)."
+        )
+    quantized.require_ranges()
+    return quantized, float_model
+
+
+def samples_for(model: QuantizedModel, evaluation: Any, calibration: Any, timesteps: int | None) -> tuple[Data, str]:
+    """The samples to verify on, and where they came from."""
+    if evaluation is not None:
+        return load_data(model, evaluation), "evaluation"
+    if calibration is not None:
+        return load_data(model, calibration).head(256), "calibration"
+    generator = np.random.default_rng(0)
+    shapes = input_shapes(model, "sequence", timesteps)
+    bounds = [float(model.taps.all()[f"{name}/input"].bound()) for name in input_names(model)]
+    inputs = {
+        name: generator.normal(0, bound / 3, (RANDOM_SAMPLES, *shape[1:])).astype(np.float32)
+        for name, shape, bound in zip(input_names(model), shapes, bounds)
+    }
+    return Data(inputs), "random"
+
+
+def build_report(
+    model: QuantizedModel,
+    modes: list[str],
+    data: Data,
+    source: str,
+    *,
+    target: str,
+    io: str,
+    float_model: keras.Model,
+    labels: list[str] | None,
+    metric: str | None,
+    keep_names: bool,
+    runtime_python: str | None,
+    names: dict[str, str],
+    title: str | None = None,
+    stages: list[Stage] | None = None,
+    progress: Progress = _silent,
+) -> tuple[Report, dict[str, bytes]]:
+    """Converts `modes`, verifies them, and returns the report and the bytes by file name."""
+    window = next(iter(data.inputs.values())).shape[1]
+    compared = list(modes)
+    if all(m != "sequence" for m in modes):
+        compared.append("sequence")  # what the others must equal
+    elif modes == ["sequence"] and _can_step(model):
+        compared.append("step")
+    options = {"target": target, "timesteps": window, "keep_names": keep_names}
+    plain = {m: convert(model, mode=m, **options) for m in compared}
+    progress("verifying on every runtime")
+    verification = verify(
+        model,
+        plain,
+        data,
+        mode=modes[0],
+        float_model=float_model,
+        source=source,
+        metric=metric,
+        runtime_python=runtime_python,
+    )
+    written = plain if io == "int8" else {m: convert(model, mode=m, io=io, **options) for m in modes}
+    if io == "float":
+        _check_float(plain[modes[0]], written[modes[0]], modes[0], data)
+    progress("measuring the arena")
+    entries, files = [], {}
+    for m in modes:
+        files[names[m]] = written[m]
+        entries.append(file_of(names[m], m, written[m], analyze(written[m]), _arena(written[m], m, data)))
+    report = Report(
+        title=title or model.name,
+        model=_describe(model),
+        recipe=model.recipe.get_config(),
+        target=target,
+        io=io,
+        files=entries,
+        verification=verification,
+        taps=_tap_ranges(model, data),
+        labels=_checked_labels(model, labels),
+        stages=stages or [],
+        warnings=_warnings(verification),
+        versions=versions(),
+    )
+    return report, files
+
+
+def write(folder: Path, report: Report, files: dict[str, bytes], progress: Progress = _silent) -> None:
+    """Writes files and report into an existing directory."""
+    from .html import render
+
+    progress("writing the report")
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    report.write_json(folder / "report.json")
+    (folder / "report.html").write_text(render(report), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replaced_directory(directory: str | os.PathLike[str], force: bool) -> Iterator[Path]:
+    """A new directory beside `directory` that takes its place when the block ends without an error.
+
+    Raises:
+        FileExistsError: `directory` is a file, or not empty without `force`.
+    """
+    final = Path(directory).absolute()
+    if final.exists() and (not final.is_dir() or (any(final.iterdir()) and not force)):
+        raise FileExistsError(
+            f"Expected output directory {str(directory)!r} to be new or empty, got an existing one; "
+            "choose another or replace it (--force)."
+        )
+    final.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+    work.chmod(0o755)
+    try:
+        yield work
+        old = None
+        if final.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{final.name}-old-", dir=final.parent))
+            final.rename(old / "old")
+        try:
+            work.rename(final)
+        except OSError:
+            if old is not None:
+                (old / "old").rename(final)
+            raise
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+    finally:
+        if work.exists():
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _can_step(model: QuantizedModel) -> bool:
+    try:
+        check_steps(model)
+    except ValueError:
+        return False
+    return True
+
+
+def _arena(data: bytes, mode: str, samples: Data) -> int | None:
+    if not host.available("tflm"):
+        return None
+    return host.smallest_arena(data, _fed(data, samples.head(1)), mode)
+
+
+def _fed(data: bytes, samples: Data) -> dict[str, np.ndarray]:
+    """Samples in the types of a file's inputs."""
+    model = tflite.load(data)
+    fed = {}
+    for name, array in samples.inputs.items():
+        grid = tflite.grid(model.subgraphs[0].tensors[tflite.signature(model).inputs[name]])
+        fed[name] = array if grid is None else host.quantize(array, grid)
+    return fed
+
+
+def _check_float(plain: bytes, written: bytes, mode: str, data: Data) -> None:
+    """The file with float ends must give exactly what the int8 file gives."""
+    few = data.head(8)
+    wanted = host.run(plain, _fed(plain, few), runtime="litert", mode=mode)
+    got = host.run(written, _fed(written, few), runtime="litert", mode=mode)
+    model = tflite.load(plain)
+    for name, index in tflite.signature(model).outputs.items():
+        grid = tflite.grid(model.subgraphs[0].tensors[index])
+        assert grid is not None
+        if not np.allclose(host.dequantize(wanted[name], grid), got[name], rtol=1e-6, atol=0):
+            raise ConversionError(f"Expected output {name!r} with float ends to equal the int8 file's, got others.")
+
+
+def _describe(model: QuantizedModel) -> dict[str, Any]:
+    layers = [
+        {"name": layer.name, "class": type(layer).__name__, **_recurrent(layer), "parameters": layer.count_params()}
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.InputLayer) and layer is not getattr(model, "taps", None)
+    ]
+    parameters = sum(layer["parameters"] for layer in layers)
+    return {"name": model.name, "parameters": parameters, "layers": layers}
+
+
+def _recurrent(layer: Any) -> dict[str, Any]:
+    if not isinstance(layer, GRUPlus):
+        return {}
+    return {
+        "variant": layer.variant.name,
+        "units": layer.units,
+        "activation": keras.activations.serialize(layer.activation),
+        "recurrent_activation": keras.activations.serialize(layer.recurrent_activation),
+    }
+
+
+def _tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
+    observed = model.observe([tf.constant(array[:256]) for array in data.inputs.values()])
+    ranges = []
+    for key, tap in model.taps.all().items():
+        low, high = (float(end) for end in tap.range())
+        grid = grid_of_range(low, high)
+        seen = observed.get(key) if tap.learned else None
+        extremes = (None, None) if seen is None else (float(np.min(seen[0])), float(np.max(seen[1])))
+        ranges.append(TapRange(key, tap.grid.value, low, high, grid.scale, grid.zero_point, *extremes))
+    return ranges
+
+
+def _checked_labels(model: QuantizedModel, labels: list[str] | None) -> list[str] | None:
+    if labels is None:
+        return None
+    count = model.outputs[0].shape[-1]
+    if len(labels) != count:
+        raise DataError(f"Expected {count} labels, one for each output, got {len(labels)}.")
+    return list(labels)
+
+
+def _warnings(verification: Any) -> list[str]:
+    found = []
+    reference = verification.of("float").score
+    for result in verification.results:
+        if result.score is None or reference is None or result.runtime in ("float", "fake_quant"):
+            continue
+        if verification.metric == "accuracy" and (reference - result.score) * 100 > WARN_POINTS:
+            found.append(
+                f"On {result.runtime} the int8 file loses {(reference - result.score) * 100:.1f} points of accuracy "
+                "against float: fine-tune with quantize_aware, or calibrate on more data."
+            )
+    if verification.source == "random":
+        found.append(
+            "Verified on random numbers only: pass calibration or evaluation data for figures that mean something."
+        )
+    return found
+
+
+__all__ = ["MODES", "ConversionError", "File", "export"]

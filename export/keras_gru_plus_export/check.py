@@ -1,0 +1,120 @@
+"""Compares a converted file with the fake-quant model it came from: grids, weights, biases, operators.
+
+The converter and its kernels have silent errors (a rewritten grid, a bias on the wrong scale, an
+operator left in float). A file that differs from the model in any of these is not handed out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import tflite
+from .graph import Expected
+from .tflite import OP, TYPE, Grid, ModelT, SubGraphT, TensorT
+from .worker import ConversionError
+
+#: Relative difference of scales that float32 arithmetic in two orders explains.
+TOLERANCE = 2e-6
+_INSIDE = (TYPE.INT8, TYPE.INT32, TYPE.BOOL, TYPE.RESOURCE)
+
+
+def grid_of_range(low: float, high: float) -> Grid:
+    """Scale and zero point of an 8-bit fake-quant with this range."""
+    scale = (high - low) / 255
+    return Grid((scale,), (round(-128 - low / scale),))
+
+
+def check(model: ModelT, expected: Expected, *, per_channel: bool) -> None:
+    """Checks every operator and tensor of a converted model, before its inputs are relabelled.
+
+    Raises:
+        ConversionError: names the operator, what was expected and what the file has.
+    """
+    missing = tflite.without_producer(model)
+    if missing:
+        raise ConversionError(f"Expected every tensor to be written before it is read, got {missing[0]}.")
+    grids = {key: grid_of_range(*bounds) for key, bounds in expected.ranges.items()}
+    found: set[str] = set()
+    for graph in model.subgraphs:
+        for op in graph.operators:
+            name = tflite.op_name(model, op)
+            if name in ("QUANTIZE", "DEQUANTIZE"):
+                raise ConversionError(f"Expected no {name} in the file, got one that writes {_describe(graph, op)}.")
+            for index in (*op.inputs, *op.outputs):
+                if index >= 0 and graph.tensors[index].type not in _INSIDE:
+                    raise ConversionError(
+                        f"Expected int8 throughout, got {tflite.type_name(graph.tensors[index])} in {name} "
+                        f"that writes {_describe(graph, op)}."
+                    )
+            for index in op.outputs:
+                tensor = graph.tensors[index]
+                if tensor.type == TYPE.INT8:
+                    key = tap_of(tensor, expected)
+                    found |= {key} if key else set()
+                    _check_grid(name, tensor, key, grids)
+            if tflite.op_code(model, op) == OP.FULLY_CONNECTED:
+                _check_weights(model, graph, op, expected, per_channel)
+    lost = sorted(set(expected.kernels) - found)
+    if lost:
+        raise ConversionError(f"Expected a matmul for each of the model's kernels, found none for {', '.join(lost)}.")
+
+
+def tap_of(tensor: TensorT, expected: Expected) -> str | None:
+    """Key of the tap that a tensor's operation belongs to."""
+    for part in tflite.text(tensor.name).split(";"):
+        pieces = part.split("/")
+        for start in range(len(pieces)):
+            name = "/".join(pieces[start:])
+            key = expected.taps.get(name) or expected.taps.get(name.rstrip("0123456789"))
+            if key:
+                return key
+    return None
+
+
+def _describe(graph: SubGraphT, op: tflite.OperatorT) -> str:
+    return repr(tflite.text(graph.tensors[op.outputs[0]].name))
+
+
+def _check_grid(name: str, tensor: TensorT, key: str | None, grids: dict[str, Grid]) -> None:
+    grid = tflite.grid(tensor)
+    allowed = [grids[key]] if key else [*grids.values(), Grid((1 / 128,), (0,))]
+    if grid is None or not any(grid.same(other, TOLERANCE) for other in allowed):
+        wanted = f"scale {allowed[0].scale:g}, zero point {allowed[0].zero_point}" if key else "a grid of the model"
+        raise ConversionError(
+            f"Expected {wanted} for tap {key or 'of ' + tflite.text(tensor.name)!r}, got {grid} from {name}."
+        )
+
+
+def _check_weights(
+    model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expected: Expected, per_channel: bool
+) -> None:
+    output = graph.tensors[op.outputs[0]]
+    key = tap_of(output, expected)
+    if key is None or key not in expected.kernels:
+        raise ConversionError(f"Expected every matmul to belong to a tap, got {_describe(graph, op)}.")
+    kernel, bias = expected.kernels[key]
+    weights, grid = graph.tensors[op.inputs[1]], tflite.grid(graph.tensors[op.inputs[1]])
+    limits = np.abs(kernel).max(axis=0) if per_channel else np.abs(kernel).max(keepdims=True).ravel()
+    scales = np.maximum(limits, np.finfo(np.float32).tiny) / 127
+    if (
+        grid is None
+        or len(grid.scales) != len(scales)
+        or not np.allclose(grid.scales, scales, rtol=TOLERANCE, atol=0)
+    ):
+        raise ConversionError(f"Expected the weights of {key!r} on scale max|w| / 127 = {scales[:3]}, got {grid}.")
+    integers = tflite.constant(model, weights).astype(np.int32)
+    if np.abs(integers - kernel.T / scales[:, None]).max() > 0.5 + 1e-3:
+        raise ConversionError(f"Expected the weights of {key!r} to be the model's, rounded; got others.")
+    source = tflite.grid(graph.tensors[op.inputs[0]])
+    assert source is not None
+    index = op.inputs[2] if len(op.inputs) > 2 else -1
+    wanted = np.zeros(kernel.shape[1], np.float32) if bias is None else bias
+    stored = (
+        np.zeros(kernel.shape[1]) if index < 0 else tflite.constant(model, graph.tensors[index]).astype(np.float64)
+    )
+    step = np.broadcast_to(source.scale * scales, stored.shape)
+    if np.abs(stored * step - wanted).max() > 0.5001 * step.max() + 1e-6 * np.abs(wanted).max():
+        raise ConversionError(
+            f"Expected the bias of {key!r} to be the model's, got one that differs by "
+            f"{np.abs(stored * step - wanted).max():g} (a step is {step.max():g})."
+        )

@@ -1,0 +1,1 @@
+"""Where exported models are run: interpreters on this machine, each in a process of its own."""

@@ -1,0 +1,235 @@
+"""The int8 graph as a TensorFlow function: the same layers and cells, with constants for weights and ranges.
+
+Kernels are left as trained (the converter's own scale is max|w| / 127, which is what training used);
+every activation gets a fake-quant with its tap's range. The order of operations is one that the
+converter turns into pure int8.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_gru_plus.arithmetic import Grid, Linear, Sum
+from keras_gru_plus.layer import GRUPlus
+from keras_gru_plus.quantization import QuantizedModel
+from keras_gru_plus.quantization.cells import FakeQuant
+from keras_gru_plus.quantization.model import state_values
+from keras_gru_plus.quantization.network import Network, Value
+
+MODES = ("sequence", "step", "stateful")
+
+
+@dataclasses.dataclass
+class Expected:
+    """What the file must contain, by the names that the graph's operations have.
+
+    Attributes:
+        taps: operation name → tap key.
+        ranges: tap key → (low, high).
+        kernels: tap key of a matmul's output → (kernel, bias or None), folded as trained.
+        units: input name → real value of int8 128.
+    """
+
+    taps: dict[str, str] = dataclasses.field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    kernels: dict[str, tuple[np.ndarray, np.ndarray | None]] = dataclasses.field(default_factory=dict)
+    units: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def _fake_quant(value: Any, bounds: tuple[float, float]) -> Any:
+    return tf.quantization.fake_quant_with_min_max_vars(value, *bounds, num_bits=8)
+
+
+def _broken_splat(bias: np.ndarray) -> np.ndarray:
+    """`bias` with its first entry moved by one ulp where all are equal.
+
+    The converter stores a constant of equal entries once and then quantizes it with channel 0's scale.
+    """
+    if bias.size > 1 and bias[0] != 0 and np.all(bias == bias[0]):
+        bias = bias.copy()
+        bias[0] = np.nextafter(bias[0], np.float32(np.inf))
+    return bias
+
+
+class GraphCell(FakeQuant):
+    """A cell in the exported graph: one matmul on `[x, h]` for each linear, constants for ranges."""
+
+    def __init__(self, layer: GRUPlus, network: GraphNetwork, unit: float) -> None:
+        self.network = network
+        self._joint: dict[str, np.ndarray] = {}
+        self.constants: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        super().__init__(layer.cell, network.store, layer.name, unit=unit, observe=False)
+        for linear in self.plan.linears:  # evaluated here, outside any graph
+            bias = self.weights[linear.tap][2]
+            array = None if bias is None else _broken_splat(np.asarray(bias, np.float32))
+            self.constants[linear.tap] = (self._joint[f"{layer.name}/{linear.tap}/kernel"], array)
+
+    def kernel(self, key: str, joint: Any) -> Any:
+        self._joint[key] = np.asarray(joint, np.float32)
+        return joint
+
+    def compute(self, pending: Linear | Sum) -> Any:
+        if isinstance(pending, Sum):
+            return pending.u + pending.v
+        kernel, bias = self.constants[pending.tap]
+        window = pending.x if isinstance(pending.x, tuple) else (pending.x,)
+        operands = [value for value in (*window, pending.h) if value is not None]
+        joined = operands[0] if len(operands) == 1 else tf.concat(operands, axis=1)
+        return self.network.affine(joined, kernel, bias)
+
+    def split(self, value: Any, parts: int) -> list[Any]:
+        return list(tf.split(value, parts, axis=1))
+
+    def tap(self, name: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
+        return self.network.tap(f"{self.scope}/{name}", value, grid)
+
+
+class GraphNetwork(Network):
+    """A model's layers in the exported graph.
+
+    Args:
+        model: quantized, with its ranges set.
+        mode: "sequence", "step" or "stateful".
+        states: state name → tensor that holds its present value (not for "sequence").
+    """
+
+    def __init__(self, model: QuantizedModel, mode: str, states: dict[str, Any]) -> None:
+        graph = model._graph
+        super().__init__(graph.nodes, graph.inputs, graph.outputs)
+        self.store = model.taps
+        self.mode = mode
+        self.states = states
+        self.new_states: dict[str, Any] = {}
+        self.expected = Expected()
+        #: Operation name of a matmul's result → its constants.
+        self.matmuls: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._aliases: dict[str, str] = {}
+        with tf.init_scope():
+            self.expected.ranges = {
+                key: tuple(float(end) for end in tap.range()) for key, tap in self.store.all().items()
+            }
+            self.kernels = {
+                layer.name: _dense_weights(layer) for layer in model.layers if not isinstance(layer, GRUPlus)
+            }
+            # Built here, since their constants must be evaluated outside the graph.
+            self._bounds = {key: float(tap.bound()) for key, tap in self.store.all().items()}
+
+    def input(self, name: str, tensor: Any) -> Value:
+        key = f"{name}/input"
+        self.expected.units[name] = self._bounds[key]
+        return Value(_fake_quant(tensor, (-1.0, 127 / 128)), Grid.UNIT, key, self._bounds[key])
+
+    def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
+        name = value.op.name
+        if name in self.matmuls:
+            self.expected.kernels[key] = self.matmuls[name]
+        elif value.op.type in ("Relu", "Relu6") and value.op.inputs[0].op.name in self.matmuls:
+            self.expected.kernels[key] = self.matmuls[value.op.inputs[0].op.name]
+        self.expected.taps[name] = key
+        if name in self._aliases:
+            self.expected.taps[self._aliases[name]] = key
+        return _fake_quant(value, self.expected.ranges[key])
+
+    def matmul(self, key: str, x: Value, kernel: Any, bias: Any, slope: float, offset: float) -> Any:
+        weights, biases = self.kernels[key.split("/")[0]]
+        weights = weights * np.float32(x.unit * slope)
+        total = None if biases is None else biases * np.float32(slope)
+        if offset:
+            total = np.full(weights.shape[1], offset, np.float32) if total is None else total + np.float32(offset)
+        total = None if total is None else _broken_splat(total)
+        return self.affine(x.tensor, weights, total)
+
+    def affine(self, x: Any, kernel: np.ndarray, bias: np.ndarray | None) -> Any:
+        """`x @ kernel + bias`; remembers what went in, under the names it can have in the file."""
+        # The converter appends digits to names it uses twice: end in a letter, so that they come off.
+        product = tf.matmul(x, kernel, name=f"linear{len(self.matmuls)}_x")
+        result = product if bias is None else product + bias
+        self.matmuls[result.op.name] = (kernel, bias)
+        if bias is not None and not bias.any():
+            self._aliases[result.op.name] = product.op.name  # the converter drops a bias of zeros
+        return result
+
+    def bound(self, value: Value) -> Any:
+        return self._bounds[value.key]
+
+    # -- recurrent layers ------------------------------------------------------------------------
+
+    def recurrent(self, layer: GRUPlus, x: Value) -> list[Value]:
+        with tf.init_scope():
+            cell = GraphCell(layer, self, x.unit)
+        if self.mode == "sequence":
+            output, states = self._loop(layer, cell, x.tensor)
+        else:
+            output, states = self._one_step(layer, cell, x.tensor)
+        return state_values(layer, [output, *states] if layer.return_state else [output])
+
+    def _on_grid(self, cell: GraphCell, name: str, value: Any) -> Any:
+        """`value` on the grid of tap `name`; "x" is a delayed input."""
+        unit = (-1.0, 127 / 128)
+        return _fake_quant(value, unit if name == "x" else self.expected.ranges[f"{cell.scope}/{name}"])
+
+    def _one_step(self, layer: GRUPlus, cell: GraphCell, x: Any) -> tuple[Any, list[Any]]:
+        names = state_names(layer)
+        states = [
+            self._on_grid(cell, tap, self.states[name]) for tap, name in zip(cell.cell.states, names, strict=True)
+        ]
+        output, new = cell.run(tf.reshape(x, (1, x.shape[-1])), states)
+        self.new_states.update(zip(names, new, strict=True))
+        if layer.return_sequences:
+            output = tf.reshape(output, (1, 1, layer.units))
+        return output, new
+
+    def _loop(self, layer: GRUPlus, cell: GraphCell, x: Any) -> tuple[Any, list[Any]]:
+        _, timesteps, features = x.shape
+        scope = re.sub(r"\W", "_", f"loop_{layer.name}")  # tells this body's operations from the others'
+        rows = tf.reshape(x, (timesteps, 1, features))
+        # Loop variables and their taps: the states, then what the output needs beyond them.
+        taps = list(cell.cell.states)
+        carried = [tf.zeros((1, size)) for size in cell.cell.state_sizes(features, layer.units)]
+        beyond = layer.return_sequences or cell.cell.output != cell.cell.states[0]
+        if beyond:
+            taps.append(cell.cell.output)
+            carried.append(tf.zeros((timesteps if layer.return_sequences else 1, layer.units)))
+        count = len(cell.cell.states)
+
+        def body(t: Any, carried: list[Any]) -> tuple[Any, list[Any]]:
+            with tf.name_scope(scope):
+                index = np.int32(timesteps - 1) - t if layer.go_backwards else t
+                carried = [self._on_grid(cell, tap, value) for tap, value in zip(taps, carried, strict=True)]
+                output, new = cell.run(tf.gather(rows, index), carried[:count])
+                if layer.return_sequences:  # first in, first out: at the end row 0 is the first output
+                    history = tf.concat([carried[-1][1:], output], axis=0)
+                    new = [*new, self._on_grid(cell, cell.cell.output, history)]
+                elif beyond:
+                    new = [*new, output]
+                return t + 1, new
+
+        _, carried = tf.while_loop(lambda t, carried: t < np.int32(timesteps), body, [np.int32(0), carried])
+        carried = [self._on_grid(cell, tap, value) for tap, value in zip(taps, carried, strict=True)]
+        output = carried[-1] if beyond else carried[0]
+        if layer.return_sequences:
+            output = tf.reshape(output, (1, timesteps, layer.units))
+        return output, carried[:count]
+
+
+def _dense_weights(layer: Any) -> tuple[np.ndarray, np.ndarray | None] | None:
+    layer = getattr(layer, "layer", layer)
+    if not isinstance(layer, keras.layers.Dense):
+        return None
+    bias = None if layer.bias is None else np.asarray(layer.bias, np.float32)
+    return np.asarray(layer.kernel, np.float32), bias
+
+
+def state_names(layer: GRUPlus) -> list[str]:
+    """Names of a recurrent layer's states in a file: state_<layer>, or state_<layer>_<i> where there are several."""
+    count = len(layer.variant.states)
+    return [f"state_{layer.name}"] if count == 1 else [f"state_{layer.name}_{i}" for i in range(count)]
+
+
+__all__ = ["MODES", "Expected", "GraphNetwork", "state_names"]

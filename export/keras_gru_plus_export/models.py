@@ -1,0 +1,37 @@
+"""Loading a user's `.keras` file with one clear message for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import keras
+
+import keras_gru_plus  # noqa: F401  (registers the layers)
+
+
+class ModelError(ValueError):
+    """A model file that cannot be read."""
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """The model in a `.keras` file, loaded in Keras' safe mode.
+
+    Raises:
+        ModelError: no such file, not a Keras file, damaged, or with a class that Keras does not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"Expected a .keras file, got {str(path)!r}, which is no file.")
+    if path.suffix != ".keras":
+        raise ModelError(f"Expected a file that ends in .keras, got {path.name!r}; save it with model.save('m.keras').")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"Expected a Keras archive, got {str(path)!r}, which is none or damaged; save the model again.")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # noqa: BLE001 (a damaged archive makes Keras raise nearly anything)
+        words = " ".join(str(error).split())[:300]
+        raise ModelError(f"Expected a model that Keras can load, got {str(path)!r}: {words}") from None
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"Expected a Keras model in {str(path)!r}, got {type(model).__name__}.")
+    return model

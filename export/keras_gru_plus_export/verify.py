@@ -1,0 +1,221 @@
+"""Runs the same samples through Keras and through real runtimes, and compares.
+
+Float Keras, fake-quant Keras, LiteRT (XNNPACK and reference kernels), TFLite Micro and, from another
+environment, tflite-runtime. Within a runtime `step` and `stateful` must give what `sequence` gives,
+bit for bit; against the fake-quant model a recurrent state may be some LSB away (runtimes round at
+most 1 LSB apart in each operator, and a state feeds that back).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_gru_plus.quantization import QuantizedModel
+
+from . import tflite
+from .convert import ConversionError, is_timed
+from .data import Data, classes, metric_for, output_names, score
+from .devices import host
+
+RUNTIMES = ("litert", "litert-reference", "tflm", "tflite-runtime", "tflite-runtime-reference")
+#: Samples on which the modes are compared with each other.
+COMPARED = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one way to run the model gave.
+
+    Attributes:
+        runtime: "float", "fake_quant" or a runtime's name.
+        version: of the runtime.
+        samples: how many.
+        score: accuracy or mean absolute error; None without targets.
+        agreement: share of samples with the fake-quant model's class (for regression: of values
+            within 1 LSB of it).
+        largest_lsb, mean_lsb: difference from the fake-quant model in steps of the output's grid.
+        seconds: for all samples.
+        reason: why it did not run.
+    """
+
+    runtime: str
+    version: str | None = None
+    samples: int = 0
+    score: float | None = None
+    agreement: float | None = None
+    largest_lsb: int | None = None
+    mean_lsb: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Equality:
+    """Whether two modes' files gave the same integers on one runtime."""
+
+    runtime: str
+    mode: str
+    reference: str
+    samples: int
+    differing: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """All results for one model.
+
+    Attributes:
+        metric: "accuracy", "mae" or None without targets.
+        source: where the samples came from: "evaluation", "calibration" or "random".
+        results: one for each way to run the model.
+        equalities: modes compared within each runtime.
+        confusion: runtime → matrix `[true, predicted]` of counts.
+    """
+
+    metric: str | None
+    source: str
+    results: list[Result]
+    equalities: list[Equality]
+    confusion: dict[str, list[list[int]]]
+
+    def of(self, runtime: str) -> Result:
+        """The result of one runtime."""
+        return next(result for result in self.results if result.runtime == runtime)
+
+
+def verify(
+    model: QuantizedModel,
+    files: dict[str, bytes],
+    data: Data,
+    *,
+    mode: str,
+    float_model: keras.Model | None = None,
+    source: str = "evaluation",
+    metric: str | None = None,
+    runtime_python: str | None = None,
+) -> Verification:
+    """Compares the file of `mode` with the models it came from, and the other files with it.
+
+    Args:
+        model: the fake-quant model.
+        files: mode → file with int8 inputs and outputs.
+        data: samples, with targets for a score.
+        mode: the file whose results are reported.
+        float_model: scored as "float"; by default the quantized model's layers without quantization.
+        source: where `data` came from, for the report.
+        metric: overrides the one that the targets imply.
+        runtime_python: Python interpreter of an environment with tflite-runtime.
+
+    Raises:
+        ConversionError: a file fails on a runtime that is there, or modes differ within a runtime.
+    """
+    name = output_names(model)[0]
+    target = data.targets.get(name)
+    metric = metric_for(target, metric) if target is not None else None
+    fed = list(data.inputs.values())
+    reference = _first(model.predict(fed, verbose=0, batch_size=256))
+    truth = _first((float_model or model.float_model()).predict(fed, verbose=0, batch_size=256))
+    flat = tflite.load(files[mode])
+    grids = {key: tflite.grid(flat.subgraphs[0].tensors[i]) for key, i in tflite.signature(flat).inputs.items()}
+    output_grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[name]])
+    assert output_grid is not None
+    integers = {key: host.quantize(array, _known(grids[key])) for key, array in data.inputs.items()}
+
+    def scored(prediction: np.ndarray) -> float | None:
+        return None if metric is None or target is None else score(metric, prediction, target)
+
+    results = [
+        Result("float", keras.__version__, len(data), scored(truth), **_against(truth, reference, output_grid)),
+        Result("fake_quant", keras.__version__, len(data), scored(reference)),
+    ]
+    equalities: list[Equality] = []
+    confusion = {}
+    if metric == "accuracy" and target is not None and reference.shape[-1] > 1:
+        confusion["float"] = _confusion(truth, target)
+    for runtime in RUNTIMES:
+        python = runtime_python if runtime.startswith("tflite-runtime") else None
+        version = host.version(runtime, python)
+        if version is None:
+            if runtime in ("litert", "tflm"):
+                results.append(Result(runtime, reason="not installed"))
+            continue
+        try:
+            run = host.run_timed(files[mode], integers, runtime=runtime, mode=mode, python=python)
+            raw = _whole(model, mode, run.outputs[name], reference.shape)
+            equalities += _compare_modes(model, files, integers, mode, runtime, python, raw)
+        except host.RuntimeFailure as failure:
+            raise ConversionError(f"Expected the file to run on {runtime}, but: {failure}") from None
+        prediction = host.dequantize(raw, output_grid)
+        against = _against(prediction, reference, output_grid)
+        results.append(
+            Result(runtime, version, len(data), scored(prediction), seconds=round(run.seconds, 3), **against)
+        )
+        if "float" in confusion and target is not None:
+            confusion[runtime] = _confusion(prediction, target)
+    broken = [e for e in equalities if e.differing]
+    if broken:
+        raise ConversionError(
+            f"Expected mode {broken[0].mode!r} to give what {broken[0].reference!r} gives on {broken[0].runtime}, "
+            f"got {broken[0].differing} differing values."
+        )
+    return Verification(metric, source, results, equalities, confusion)
+
+
+def _known(grid: tflite.Grid | None) -> tflite.Grid:
+    if grid is None:
+        raise ConversionError("Expected every input of the file to be int8, got one without a grid.")
+    return grid
+
+
+def _first(outputs: Any) -> np.ndarray:
+    """The first output, on which scores and comparisons are made."""
+    return np.asarray(keras.tree.flatten(outputs)[0])
+
+
+def _whole(model: QuantizedModel, mode: str, outputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Outputs of single steps as those of the whole window: the last one, or all where the output has a time axis."""
+    if mode == "sequence":
+        return outputs.reshape(shape)
+    return outputs.reshape(shape) if is_timed(model)[0] else outputs[:, -1].reshape(shape)
+
+
+def _against(prediction: np.ndarray, reference: np.ndarray, grid: tflite.Grid) -> dict[str, Any]:
+    steps = np.abs(np.rint(prediction / grid.scale) - np.rint(reference / grid.scale))
+    if reference.shape[-1] > 1:
+        agreement = float((classes(prediction) == classes(reference)).mean())
+    else:
+        agreement = float((steps <= 1).mean())
+    return {"agreement": agreement, "largest_lsb": int(steps.max()), "mean_lsb": float(steps.mean())}
+
+
+def _confusion(prediction: np.ndarray, target: np.ndarray) -> list[list[int]]:
+    count = prediction.shape[-1]
+    matrix = np.zeros((count, count), np.int64)
+    np.add.at(matrix, (target.astype(np.int64).ravel(), classes(prediction).ravel()), 1)
+    return [[int(n) for n in row] for row in matrix]
+
+
+def _compare_modes(
+    model: QuantizedModel,
+    files: dict[str, bytes],
+    integers: dict[str, np.ndarray],
+    mode: str,
+    runtime: str,
+    python: str | None,
+    raw: np.ndarray,
+) -> list[Equality]:
+    """The files of the other modes on the first samples, against `mode`'s outputs."""
+    few = {key: array[:COMPARED] for key, array in integers.items()}
+    expected = raw[:COMPARED]
+    found = []
+    for other in files:
+        if other == mode:
+            continue
+        outputs = host.run(files[other], few, runtime=runtime, mode=other, python=python)[output_names(model)[0]]
+        got = _whole(model, other, outputs, expected.shape)
+        found.append(Equality(runtime, other, mode, len(expected), int((got != expected).sum())))
+    return found

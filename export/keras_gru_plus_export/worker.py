@@ -1,0 +1,172 @@
+"""The child process in which TensorFlow's converter runs, and the parent's side of it.
+
+The converter can end its process (SIGSEGV, abort). In a child that is an error message; the child
+lives on between conversions, since importing TensorFlow costs seconds and a conversion a tenth of one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+
+class ConversionError(RuntimeError):
+    """The converter refused a graph, died, or made a file that is not the model."""
+
+
+class Converter:
+    """A converter process, started at its first use and again after it died.
+
+    Args:
+        timeout: seconds that one conversion may take.
+    """
+
+    def __init__(self, timeout: float = 300.0) -> None:
+        self.timeout = timeout
+        self._process: subprocess.Popen[str] | None = None
+        self._log: Any = None
+        self._lock = threading.Lock()
+
+    def convert(self, saved_model: str, *, per_channel: bool, variables: bool) -> bytes:
+        """The raw `.tflite` bytes for a SavedModel.
+
+        Args:
+            saved_model: directory.
+            per_channel: weights of dense layers per channel instead of per tensor.
+            variables: the graph has resource variables, to be made int8.
+
+        Raises:
+            ConversionError: with the converter's own words, or the signal that ended it.
+        """
+        with self._lock, tempfile.TemporaryDirectory(prefix="kgp-") as directory:
+            output = Path(directory, "model.tflite")
+            request = {
+                "saved_model": saved_model,
+                "output": str(output),
+                "per_channel": per_channel,
+                "variables": variables,
+            }
+            answer = self._ask(json.dumps(request))
+            if answer.get("error"):
+                raise ConversionError(f"The TensorFlow Lite converter refused the graph: {answer['error']}")
+            return output.read_bytes()
+
+    def _ask(self, request: str) -> dict[str, Any]:
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
+        assert process.stdin is not None and process.stdout is not None
+        watchdog = threading.Timer(self.timeout, process.kill)
+        watchdog.start()
+        try:
+            process.stdin.write(request + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            in_time = watchdog.is_alive()
+            watchdog.cancel()
+        if line:
+            return dict(json.loads(line))
+        code = process.wait()
+        message = f"The converter process died ({describe_exit(code)})"
+        if not in_time:
+            message += f" after its {self.timeout:g} s were over"
+        tail = self._tail()
+        self.close()
+        raise ConversionError(message + (f"; its last words: {tail}" if tail else "") + ". Nothing was written.")
+
+    def _start(self) -> subprocess.Popen[str]:
+        self.close()
+        self._log = tempfile.TemporaryFile(mode="w+", errors="replace")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(Path(__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=environment,
+        )
+        return self._process
+
+    def _tail(self) -> str:
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log if line.strip()]
+        return " | ".join(lines[-3:])[:600]
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process number, None if none is running."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running and self._process else None
+
+    def close(self) -> None:
+        """Ends the child; the next conversion starts another."""
+        if self._process is not None:
+            for stream in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(OSError, BrokenPipeError):
+                    if stream is not None:
+                        stream.close()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+def describe_exit(code: int) -> str:
+    """A process' exit code in words."""
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+#: The one converter of this process.
+shared = Converter()
+atexit.register(shared.close)
+
+
+def _convert(request: dict[str, Any]) -> None:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(request["saved_model"])
+    # Quantizes weights; activations already have their fake-quants. Never its calibrator, which crashes.
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    converter.exclude_conversion_metadata = True
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = not request["per_channel"]
+    converter._experimental_variable_quantization = request["variables"]
+    Path(request["output"]).write_bytes(converter.convert())
+
+
+def _serve() -> None:
+    # The converter prints to stdout; answers go to the parent's pipe, everything else to the log.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        try:
+            _convert(json.loads(line))
+            answer: dict[str, Any] = {}
+        except Exception as error:  # whatever the converter raises becomes the parent's ConversionError
+            words = str(error).strip() or type(error).__name__
+            position = max(words.find("error:"), 0)
+            answer = {"error": f"{type(error).__name__}: {words[position : position + 600]}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,89 @@
+"""GRU variants for Keras that survive the trip to int8.
+
+Importing this package imports neither Keras nor TensorFlow; each public name loads what it needs
+when it is first used. Layers are registered with Keras as soon as both are imported, in either
+order, so that saved models load without `custom_objects`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+_PUBLIC = {
+    "GRUPlus": "layer",
+    "GRUPlusCell": "layer",
+    "VARIANTS": "cells",
+    "quantize_aware": "quantization",
+    "calibrate": "quantization",
+    "FreezeRanges": "quantization",
+    "QuantizedModel": "quantization",
+    "Recipe": "quantization.recipe",
+}
+_MODULES = {"variants": "cells", "activations": "activations", "datasets": "datasets"}
+_REGISTERED = ("layer", "quantization")
+
+__all__ = [*_PUBLIC, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("keras-gru-plus")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        if _PUBLIC[name].startswith(_REGISTERED):
+            importlib.import_module("keras")  # first, so that registering meets no half-imported module of ours
+        module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("keras", "tensorflow", "tensorflow_model_optimization"):
+            raise ImportError(f"{name} needs {missing}: pip install 'keras-gru-plus[train]'") from None
+        raise
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+def _register_layers() -> None:
+    modules = [f"{__name__}.{module}" for module in _REGISTERED]
+    if any(getattr(sys.modules[name].__spec__, "_initializing", False) for name in modules if name in sys.modules):
+        return  # one of them is importing Keras just now and registers its classes itself
+    for name in modules:
+        importlib.import_module(name)
+
+
+class _AfterKeras(importlib.abc.MetaPathFinder):
+    """Registers the layers right after Keras was imported, whoever imports it."""
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> Any:
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _register_layers()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if "keras" in sys.modules:
+    _register_layers()
+else:
+    sys.meta_path.insert(0, _AfterKeras())

@@ -1,0 +1,228 @@
+"""The command `keras-gru-plus`: each job is imported only when it is asked for.
+
+Exit codes: 0 done, 2 bad input or a job that cannot be done (one message on stderr, no traceback),
+130 interrupted. Set KGP_DEBUG=1 for tracebacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="keras-gru-plus",
+    help="GRU variants for Keras that survive the trip to int8.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output directory if it is not empty.")]
+RuntimePython = Annotated[
+    str | None,
+    typer.Option(help="Python of an environment with tflite-runtime (numpy < 2), to verify on it as well."),
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        import keras_gru_plus
+
+        typer.echo(keras_gru_plus.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("demo-output"),
+    variant: Annotated[str, typer.Option(help="GRU variant: gru, mgu, coupled.")] = "mgu",
+    units: Annotated[int, typer.Option(help="Units of the recurrent layer.")] = 32,
+    quick: Annotated[bool, typer.Option("--quick", help="Few epochs: under a minute, accuracies mean nothing.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    runtime_python: RuntimePython = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Do the whole job on real data: train, fine-tune, export, verify on every runtime, report."""
+    with _job("export", "demo") as console:
+        from keras_gru_plus_export.demo import run
+        from keras_gru_plus_export.progress import TerminalProgress
+
+        report = run(
+            out,
+            variant=variant,
+            units=units,
+            quick=quick,
+            seed=seed,
+            force=force,
+            runtime_python=runtime_python,
+            progress=TerminalProgress(console),
+        )
+        _show(report, out, console, as_json)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A .keras file with GRUPlus layers, float or quantized.")],
+    out: Annotated[Path, typer.Option(help="Directory for the results.")],
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Samples of the inputs (.npz; keys: input names or x); sets the ranges.")
+    ] = None,
+    evaluate: Annotated[
+        Path | None, typer.Option(help="Samples with targets (.npz; keys: output names or y); scores float and int8.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="sequence (a window an invoke), step, or stateful.")] = "sequence",
+    target: Annotated[str, typer.Option(help="litert.")] = "litert",
+    recipe: Annotated[str, typer.Option(help="int8 or int8_per_channel.")] = "int8",
+    io: Annotated[str, typer.Option(help="Type of inputs and outputs: int8 or float.")] = "int8",
+    timesteps: Annotated[int | None, typer.Option(help="Window length of a model with an open time dimension.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Class names: a,b,c or a text file with one a line.")] = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy or mae; by default what the targets imply.")] = None,
+    keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
+    runtime_python: RuntimePython = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a Keras model into a verified int8 .tflite file."""
+    with _job("export") as console:
+        from keras_gru_plus_export.bundle import export as run
+        from keras_gru_plus_export.models import load_model
+        from keras_gru_plus_export.progress import TerminalProgress
+
+        report = run(
+            load_model(model),
+            out,
+            mode=mode,
+            target=target,
+            recipe=recipe,
+            calibration=calibrate,
+            evaluation=evaluate,
+            io=io,
+            timesteps=timesteps,
+            labels=_labels(labels),
+            metric=metric,
+            keep_names=keep_names,
+            runtime_python=runtime_python,
+            force=force,
+            progress=TerminalProgress(console).say,
+        )
+        _show(report, out, console, as_json)
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    operators: Annotated[bool, typer.Option("--operators", help="List every operator in order.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is in a .tflite file: bytes, operators and types, multiplies, inputs and outputs."""
+    with _job("edge") as console:
+        if not model.is_file():
+            raise ValueError(f"Expected a .tflite file, got {str(model)!r}, which is no file.")
+        from keras_gru_plus_export.analyze import analyze
+
+        analysis = analyze(model)
+        if as_json:
+            typer.echo(json.dumps(analysis.to_json(), indent=2))
+        else:
+            from keras_gru_plus_export.terminal import show_analysis
+
+            show_analysis(model.name, analysis, Console(), operators=operators)
+
+
+def _labels(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    path = Path(text)
+    if path.is_file():
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [label.strip() for label in text.split(",")]
+
+
+def _show(report: Any, out: Path, console: Console, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+        return
+    from keras_gru_plus_export.terminal import show_report
+
+    show_report(report, Console())
+    console.print(f"[dim]•[/dim] wrote {out}: {', '.join(file.name for file in report.files)}, report.json, report.html")
+
+
+@contextlib.contextmanager
+def _job(*extras: str) -> Iterator[Console]:
+    """Runs a command's body: native libraries' chatter goes to a log, known errors become one line.
+
+    Yields a console on the real stderr.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    debug = bool(os.environ.get("KGP_DEBUG"))
+    with contextlib.ExitStack() as stack:
+        if not debug:
+            warnings.simplefilter("ignore")
+            stack.enter_context(_quiet_stderr())
+        console = Console(file=sys.stderr)
+        try:
+            yield console
+        except KeyboardInterrupt:
+            console.print("Interrupted; nothing was written.")
+            raise typer.Exit(130) from None
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
+            if debug:
+                raise
+            message = str(error)
+            if isinstance(error, ModuleNotFoundError):
+                message = f"This command needs {error.name}: pip install 'keras-gru-plus[{','.join(extras)}]'"
+            console.print(f"[bold red]error:[/bold red] {_escaped(message)}", soft_wrap=True, highlight=False)
+            raise typer.Exit(2) from None
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Sends what C++ code writes to file descriptor 2 to a temporary file; Python's stderr stays."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    python_stderr = sys.stderr
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(saved), "w") as stderr:
+        os.dup2(log.fileno(), 2)
+        sys.stderr = stderr
+        try:
+            yield
+        finally:
+            stderr.flush()
+            sys.stderr = python_stderr
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Quantization points: tensorflow-model-optimization's quantizers with their ranges in Keras 3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..arithmetic import Grid
+from .recipe import Recipe
+
+#: Real range of the grids that the kernels fix; zero is on the grid exactly.
+FIXED = {Grid.GATE: (0.0, 255 / 256), Grid.UNIT: (-1.0, 127 / 128)}
+#: A tap that only ever saw zeros still needs a grid.
+SMALLEST_RANGE = 2.0**-10
+
+
+class _RangeFactory:
+    """What a tfmot quantizer takes for its layer: creates its range variables on a Keras 3 layer."""
+
+    def __init__(self, layer: keras.layers.Layer) -> None:
+        self.layer = layer
+
+    def add_weight(self, name: str, initializer: Any = None, trainable: bool = False, shape: Any = None) -> Any:
+        shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        return self.layer.add_weight(
+            name=name.replace("/", "_"),
+            shape=shape,
+            initializer=keras.initializers.Constant(initializer.value),
+            trainable=trainable,
+            dtype="float32",
+            autocast=False,
+        )
+
+
+class Tap:
+    """One quantization point: its grid and, where that is learned, the range in two variables.
+
+    Learned grids are symmetric (range [-m, m * 127/128], zero point 0) or positive ([0, m], zero
+    point -128), so that zero is always exactly on the grid.
+
+    Args:
+        key: "<layer>/<tap>".
+        grid: where scale and zero point come from.
+        store: the layer that owns the variables.
+    """
+
+    def __init__(self, key: str, grid: Grid, store: keras.layers.Layer) -> None:
+        self.key = key
+        self.grid = grid
+        if grid in FIXED:
+            return
+        from tensorflow_model_optimization.quantization.keras.quantizers import MovingAverageQuantizer
+
+        self._quantizer = MovingAverageQuantizer(
+            num_bits=8, per_axis=False, symmetric=grid is Grid.LEARNED, narrow_range=False
+        )
+        self._variables = self._quantizer.build(None, key, _RangeFactory(store))
+        self.set_range(-6.0, 6.0)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the range comes from data."""
+        return self.grid not in FIXED
+
+    def _ranges(self) -> dict[str, Any]:
+        return {name: variable.value for name, variable in self._variables.items()}
+
+    def fake_quant(self, value: Any) -> Any:
+        """`value` rounded to the tap's grid and clipped to its range; gradient 1 inside, 0 outside."""
+        value = tf.convert_to_tensor(value)
+        if not self.learned:
+            return tf.quantization.fake_quant_with_min_max_args(value, *FIXED[self.grid], num_bits=8)
+        return self._quantizer(value, False, self._ranges())
+
+    def update(self, low: Any, high: Any) -> None:
+        """Moves the range towards [low, high], as tfmot's moving average does (decay 0.999)."""
+        high = tf.maximum(high, SMALLEST_RANGE)
+        self._quantizer(tf.stack([tf.minimum(low, 0.0), high]), True, self._ranges())
+
+    def set_range(self, low: float, high: float) -> None:
+        """Sets the range so that it covers [low, high]."""
+        if self.grid is Grid.LEARNED:
+            bound = max(-low, high * 128 / 127, SMALLEST_RANGE)
+            low, high = -bound, bound * 127 / 128
+        else:
+            low, high = 0.0, max(high, SMALLEST_RANGE)
+        self._variables["min_var"].assign(np.float32(low))
+        self._variables["max_var"].assign(np.float32(high))
+
+    def range(self) -> tuple[Any, Any]:
+        """Lower and upper end, as numbers for a fixed grid and as tensors for a learned one."""
+        if not self.learned:
+            return FIXED[self.grid]
+        ranges = self._ranges()
+        return tf.convert_to_tensor(ranges["min_var"]), tf.convert_to_tensor(ranges["max_var"])
+
+    def bound(self) -> Any:
+        """The m that maps the tap's largest magnitude to 1: -min, or max for a grid that starts at 0."""
+        low, high = self.range()
+        return -low if self.grid in (Grid.LEARNED, Grid.UNIT) else high
+
+
+class WeightTap:
+    """Quantization point of a kernel: symmetric, narrow range, scale = max|w| / 127 of its present value.
+
+    The range follows the weights at every call, in inference as well, as it will at export.
+    """
+
+    def __init__(self, key: str, shape: tuple[int, ...], recipe: Recipe, store: keras.layers.Layer) -> None:
+        from tensorflow_model_optimization.quantization.keras.quantizers import LastValueQuantizer
+
+        self.key = key
+        self._quantizer = LastValueQuantizer(
+            num_bits=8, per_axis=recipe.weights == "per_channel", symmetric=True, narrow_range=True
+        )
+        self._variables = self._quantizer.build(tf.TensorShape(shape), key, _RangeFactory(store))
+
+    def fake_quant(self, kernel: Any) -> Any:
+        """`kernel` on its grid; gradient 1 everywhere."""
+        ranges = {name: variable.value for name, variable in self._variables.items()}
+        kernel = tf.convert_to_tensor(kernel)
+        constant = tf.stop_gradient(kernel)
+        # Not the quantizer's own gradient: compiled by XLA it is 0 for the largest weight, which rounding may
+        # put outside its own range, and for every weight of a kernel of zeros.
+        return self._quantizer(constant, True, ranges) + (kernel - constant)
+
+
+class TapStore(keras.layers.Layer):
+    """All taps of a model by key; a layer, so that the ranges are saved and counted with the model."""
+
+    def __init__(self, recipe: Recipe, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", trainable=False, **kwargs)
+        self.recipe = recipe
+        self._taps: dict[str, Tap | WeightTap] = {}
+        #: 1 once data was seen: nothing can be exported before.
+        self.ranges_set = self.add_weight(name="ranges_set", shape=(), initializer="zeros", trainable=False)
+        #: Python flag, read when a training step is traced.
+        self.frozen = False
+        self.built = True
+
+    def tap(self, key: str, grid: Grid) -> Tap:
+        """The tap called `key`, created at its first use."""
+        if key not in self._taps:
+            self._taps[key] = Tap(key, grid, self)
+        found = self._taps[key]
+        if not isinstance(found, Tap) or found.grid is not grid:
+            raise ValueError(f"Expected tap {key!r} to keep its grid, got {grid}.")
+        return found
+
+    def weight(self, key: str, shape: tuple[int, ...]) -> WeightTap:
+        """The weight tap called `key`, created at its first use."""
+        if key not in self._taps:
+            self._taps[key] = WeightTap(key, shape, self.recipe, self)
+        found = self._taps[key]
+        assert isinstance(found, WeightTap)
+        return found
+
+    def learned(self) -> dict[str, Tap]:
+        """Taps whose range comes from data."""
+        return {key: tap for key, tap in self._taps.items() if isinstance(tap, Tap) and tap.learned}
+
+    def all(self) -> dict[str, Tap]:
+        """All activation taps in the order of the data flow."""
+        return {key: tap for key, tap in self._taps.items() if isinstance(tap, Tap)}
