@@ -26,7 +26,7 @@ _PUBLIC = {
     "QuantizedModel": "quantization",
     "Recipe": "quantization.recipe",
 }
-_MODULES = {"variants": "cells", "activations": "activations", "datasets": "datasets"}
+_MODULES = {name: name for name in ("activations", "datasets", "initializers")} | {"variants": "cells"}
 _REGISTERED = ("layer", "quantization")
 
 __all__ = [*_PUBLIC, *_MODULES]

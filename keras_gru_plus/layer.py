@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from . import activations, cells
-from .arithmetic import Float, plan_of
+from .arithmetic import Float
+from .initializers import Chrono
 
 _PACKAGE = "keras_gru_plus"
 
@@ -113,11 +114,15 @@ class GRUPlusCell(keras.layers.GRUCell):
             weight = self.add_weight(
                 shape=shape,
                 name=name,
-                initializer=getattr(self, f"{role}_initializer"),
+                initializer=self._initializer(role),
                 regularizer=getattr(self, f"{role}_regularizer"),
                 constraint=getattr(self, f"{role}_constraint"),
             )
             setattr(self, name, weight)
+
+    def _initializer(self, role: str) -> Any:
+        initializer = getattr(self, f"{role}_initializer")
+        return initializer.for_cell(self.variant, self.units) if isinstance(initializer, Chrono) else initializer
 
     def weight(self, name: str) -> Any:
         """The weight called `name`; a half of the stacked bias where the two biases share one."""
@@ -330,5 +335,3 @@ def _has_gpu() -> bool:
 
     return bool(tf.config.list_physical_devices("GPU"))
 
-
-__all__ = ["GRUPlus", "GRUPlusCell", "plan_of"]

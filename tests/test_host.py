@@ -55,8 +55,9 @@ def test_every_mode_gives_the_same_last_output(runtime: str) -> None:
     np.testing.assert_array_equal(stateful[0], stateful[1])
 
 
-@pytest.mark.parametrize("runtime", [RUNTIMES[1], RUNTIMES[-1]])
-def test_reference_kernels_are_those_of_tflite_micro(runtime: str) -> None:
+# Not LiteRT's: its FULLY_CONNECTED differs by one in about one value of a thousand.
+@pytest.mark.parametrize("runtime", RUNTIMES[-1:])
+def test_old_reference_kernels_are_those_of_tflite_micro(runtime: str) -> None:
     for name in ("sequence", "step"):
         np.testing.assert_array_equal(run(name, runtime)["y"], run(name, "tflm")["y"])
 

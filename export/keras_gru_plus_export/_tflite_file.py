@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pathlib
 import struct
@@ -13,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ModelT
 
 from ._tflite_check import InvalidModel, check
+from ._tflite_share import Shared, SharingBuilder, shareable
 
 # What reading damaged bytes through the generated code raises.
 _READ_ERRORS = (
@@ -92,12 +94,24 @@ def _normalize(model: ModelT) -> None:
 
 
 def dump(model: ModelT) -> bytes:
-    """Write a model: the same bytes every time, constants aligned to 16 bytes."""
-    builder = flatbuffers.Builder(1024)
-    buffers = model.buffers
-    try:
-        model.buffers = [_AlignedBuffer(data=buffer.data) for buffer in buffers]
-        builder.Finish(model.Pack(builder), b"TFL3")
-    finally:
-        model.buffers = buffers
+    """Write a model: the same bytes every time, constants aligned to 16 bytes, equal parts stored once."""
+    model = copy.copy(model)
+    model.buffers = [_AlignedBuffer(data=buffer.data) for buffer in model.buffers]
+    model.subgraphs = [_with_shared_parts(graph) for graph in model.subgraphs]
+    builder = SharingBuilder()
+    builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _with_shared_parts(graph: schema.SubGraphT) -> schema.SubGraphT:
+    """A copy of the graph whose equal quantizations and equal operator options are packed once."""
+    graph = copy.copy(graph)
+    graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
+    graph.operators = [copy.copy(op) for op in graph.operators]
+    for tensor in graph.tensors:
+        if tensor.quantization is not None and shareable(tensor.quantization):
+            tensor.quantization = Shared(tensor.quantization)
+    for op in graph.operators:
+        if op.builtinOptions is not None and shareable(op.builtinOptions):
+            op.builtinOptions = Shared(op.builtinOptions)
+    return graph

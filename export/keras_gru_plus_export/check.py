@@ -33,6 +33,9 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool) -> None:
     missing = tflite.without_producer(model)
     if missing:
         raise ConversionError(f"Expected every tensor to be written before it is read, got {missing[0]}.")
+    named = {*tflite.signature(model).outputs.values()}
+    if named != {*model.subgraphs[0].outputs}:
+        raise ConversionError("Expected the signature to name the file's outputs, got other tensors.")
     grids = {key: grid_of_range(*bounds) for key, bounds in expected.ranges.items()}
     found: set[str] = set()
     for graph in model.subgraphs:
@@ -60,15 +63,14 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool) -> None:
 
 
 def tap_of(tensor: TensorT, expected: Expected) -> str | None:
-    """Key of the tap that a tensor's operation belongs to."""
+    """Key of the tap that a tensor's operation belongs to; the last of those that were fused into it."""
+    order = list(expected.taps)
+    names = []
     for part in tflite.text(tensor.name).split(";"):
         pieces = part.split("/")
-        for start in range(len(pieces)):
-            name = "/".join(pieces[start:])
-            key = expected.taps.get(name) or expected.taps.get(name.rstrip("0123456789"))
-            if key:
-                return key
-    return None
+        tails = ["/".join(pieces[start:]) for start in range(len(pieces))]
+        names += [name for tail in tails for name in (tail, tail.rstrip("0123456789")) if name in expected.taps]
+    return expected.taps[max(names, key=order.index)] if names else None
 
 
 def _describe(graph: SubGraphT, op: tflite.OperatorT) -> str:

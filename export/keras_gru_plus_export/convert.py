@@ -20,6 +20,7 @@ from .passes.carried_state import carried_state
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
 from .passes.relabel_inputs import relabel_inputs
+from .passes.reshape_options import reshape_options
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
 from .worker import ConversionError
@@ -91,6 +92,7 @@ def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_nam
         relabel_inputs(flat, {signature.inputs[name]: unit / 128 for name, unit in module.expected.units.items()})
         if io == "float":
             float_io(flat)
+        reshape_options(flat)
         strip(flat, keep_names=keep_names)
     except PassError as error:
         raise ConversionError(f"The converted graph is not one that can be made int8: {error}.") from None
@@ -210,7 +212,8 @@ class _Module(tf.Module):
             if mode == "stateful":
                 present = {name: variable.read_value() for name, variable in self.variables_.items()}
             network = GraphNetwork(model, mode, present)
-            values = network.run(list(tensors[: len(names)]))
+            with tf.name_scope("main"):  # so that no name here is the tail of one in a loop's body
+                values = network.run(list(tensors[: len(names)]))
             self.expected = network.expected
             results = dict(zip(distinct([name for name, _ in model._graph.outputs]), (v.tensor for v in values)))
             if mode == "stateful":

@@ -54,6 +54,7 @@ __all__ = [
     "parts",
     "producers",
     "remove_dead",
+    "replace_tensor",
     "schema",
     "set_constant",
     "set_grid",
@@ -236,6 +237,17 @@ def parts(model: ModelT, op: OperatorT) -> list[str]:
     """What the subgraphs of `called_subgraphs` are to an operator: "cond" and "body" of a WHILE."""
     caller = CALLERS.get(op_code(model, op))
     return [] if caller is None else [name.removesuffix("SubgraphIndex") for name in caller[1]]
+
+
+def replace_tensor(model: ModelT, graph: SubGraphT, old: int, new: int) -> None:
+    """Let everything that reads tensor `old` read `new`: operators, the graph's outputs, signatures."""
+    for op in graph.operators:
+        op.inputs = [new if index == old else index for index in op.inputs]
+    graph.outputs = [new if index == old else index for index in graph.outputs]
+    for definition in model.signatureDefs or []:
+        if model.subgraphs[definition.subgraphIndex] is graph:
+            for entry in definition.outputs or []:
+                entry.tensorIndex = new if entry.tensorIndex == old else entry.tensorIndex
 
 
 def while_parts(model: ModelT, op: OperatorT) -> tuple[SubGraphT, SubGraphT]:

@@ -23,6 +23,9 @@ class Cell:
     recurrent_kernel: ClassVar[tuple[str, ...]] = ()
     bias: ClassVar[tuple[str, ...]] = ()
     recurrent_bias: tuple[str, ...] = ()
+    #: Gates that keep the old state when they are 1, and gates that overwrite it.
+    keep_gates: ClassVar[tuple[str, ...]] = ()
+    write_gates: ClassVar[tuple[str, ...]] = ()
     #: Tap of each state ("x" for a delayed input) and of the output.
     states: ClassVar[tuple[str, ...]] = ("h",)
     output: ClassVar[str] = "h"

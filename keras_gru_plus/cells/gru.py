@@ -25,6 +25,7 @@ class GRU(Cell):
     """
 
     kernel = recurrent_kernel = bias = ("z", "r", "h")
+    keep_gates = ("z",)
     source = "Cho et al. 2014, eq. 5-8"
 
     def __init__(self, reset_after: bool = True) -> None:
@@ -61,6 +62,7 @@ class Coupled(Cell):
 
     kernel = recurrent_kernel = bias = ("z", "h")
     recurrent_bias = ("h",)
+    keep_gates = ("z",)
     source = "defined here"
 
     def step(self, a: Any, x: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -18,6 +18,7 @@ class MGU(Cell):
     """
 
     kernel = recurrent_kernel = bias = ("f", "h")
+    write_gates = ("f",)
     source = "Zhou et al. 2016, eq. 7-9"
 
     def step(self, a: Any, x: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

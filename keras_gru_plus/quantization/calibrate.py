@@ -38,9 +38,11 @@ def calibrate(
         return model
     observe = tf.function(model.observe, reduce_retracing=True)
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    model.reset_states()
     for batch in _batches(model, data, batch_size):
         for key, (low, high) in observe([tf.constant(array) for array in batch]).items():
             seen.setdefault(key, []).append((low.numpy(), high.numpy()))
+    model.reset_states()
     if not seen:
         raise ValueError("Expected calibration data with at least one sample, got none.")
     for key, tap in model.taps.learned().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -72,7 +73,7 @@ class ObservingNetwork(Network):
 
     def input(self, name: str, tensor: Any) -> Value:
         key = f"{name}/input"
-        return Value(self.tap(key, tensor), Grid.UNIT, key)
+        return Value(self.tap(key, tensor), Grid.UNIT, key, tf.ones(()))  # a tensor: a unit that will not stay 1
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         if self.store.tap(key, grid).learned:
@@ -89,16 +90,10 @@ class ObservingNetwork(Network):
         return result + offset if offset else result
 
     def bound(self, value: Value) -> Any:
-        return 1.0
+        return tf.ones(())
 
     def aligned(self, scope: str, value: Value) -> Value:
-        return value
-
-    def real(self, scope: str, value: Value) -> Value:
-        key = f"{scope}/real"
-        if key in self.store.learned():  # here every unit is 1, in fake quantization this one is not
-            self.tap(key, value.tensor)
-        return value
+        return value if value.grid is Grid.UNIT else replace(value, grid=Grid.UNIT, unit=self.bound(value))
 
     def recurrent(self, layer: GRUPlus, x: Value) -> list[Value]:
         arithmetic = Observing(layer.cell, self.store, layer.name)
@@ -161,7 +156,7 @@ class QuantizedModel(keras.Model):
             lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=input_name(t)), functional.input
         )
         clone = keras.models.clone_model(functional, input_tensors=inputs, call_function=record)
-        super().__init__(inputs=clone.inputs, outputs=clone.outputs, name=kwargs.pop("name", source.name), **kwargs)
+        super().__init__(inputs=clone.input, outputs=clone.output, name=kwargs.pop("name", source.name), **kwargs)
         self.recipe = recipe
         names = _output_names(nodes, clone)
         self._kept = kept
@@ -170,7 +165,6 @@ class QuantizedModel(keras.Model):
             [(input_name(tensor), id(tensor)) for tensor in clone.inputs],
             list(zip(names, (id(tensor) for tensor in clone.outputs))),
         )
-        self._nested_outputs = clone.output if isinstance(clone.output, list | tuple | dict) else None
         if recipe.bits:
             self.taps = TapStore(recipe, name="taps")
             self._create_taps()
@@ -179,6 +173,10 @@ class QuantizedModel(keras.Model):
         """One run on zeros creates all taps, in the order of the data flow."""
         shapes = [[1 if i == 0 and d is None else d or 2 for i, d in enumerate(t.shape)] for t in self.inputs]
         FakeQuantNetwork(self._graph, self.taps, training=False).run([tf.zeros(shape) for shape in shapes])
+        self.reset_states()
+
+    def reset_states(self) -> None:
+        """Zeros for the states of stateful layers."""
         for layer in self.layers:
             if isinstance(layer, GRUPlus) and layer.stateful:
                 layer.reset_state()
@@ -213,13 +211,11 @@ class QuantizedModel(keras.Model):
         return [tf.cast(tensor, tf.float32) for tensor in keras.tree.flatten(inputs)]
 
     def _pack(self, tensors: list[Any]) -> Any:
-        if self._nested_outputs is None:
-            return tensors[0]
-        return keras.tree.pack_sequence_as(self._nested_outputs, tensors)
+        return keras.tree.pack_sequence_as(self.output, tensors)
 
     def float_model(self) -> keras.Model:
         """The same layers without quantization, sharing the weights."""
-        return keras.Model(self.inputs, self._nested_outputs or self.outputs[0], name=self.name)
+        return keras.Model(self.input, self.output, name=self.name)
 
     def get_config(self) -> dict[str, Any]:
         """Architecture and recipe."""

@@ -6,7 +6,6 @@ layers that can be quantized. Subclasses say what a tap, a matmul and a recurren
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,12 +38,18 @@ class Value:
 
 @dataclass
 class Pending:
-    """A matmul whose activation is not known yet, so not yet on a grid."""
+    """A matmul whose activation is not known yet, so not yet on a grid.
+
+    With several consumers it is computed once for those that read its own value, and once more for
+    each that fuses an activation with it: so does the converter.
+    """
 
     scope: str
     x: Value
     kernel: Any
     bias: Any
+    shared: bool = False
+    settled: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,10 @@ class Network:
         """`value` on a grid."""
         if isinstance(value, Value):
             return value
-        key = f"{value.scope}/output"
-        return Value(self.tap(key, self._compute(value)), Grid.LEARNED, key)
+        if value.settled is None:
+            key = f"{value.scope}/output"
+            value.settled = Value(self.tap(key, self._compute(value)), Grid.LEARNED, key)
+        return value.settled
 
     def _compute(self, pending: Pending, slope: float = 1.0, offset: float = 0.0) -> Any:
         return self.matmul(f"{pending.scope}/kernel", pending.x, pending.kernel, pending.bias, slope, offset)
@@ -151,8 +158,8 @@ class Network:
 
     def _pre(self, scope: str, value: Value | Pending) -> Value:
         """The input of an activation that is an operator of its own."""
-        if isinstance(value, Value):
-            return self.real(scope, value)
+        if isinstance(value, Value) or value.shared:
+            return self.real(scope, self.settle(value))
         key = f"{scope}/pre"
         return Value(self.tap(key, self._compute(value)), Grid.LEARNED, key)
 
@@ -168,11 +175,13 @@ class Network:
             compute = layer_function(node.layer)
             results = compute(self, node.layer, values[node.inputs[0]])
             for identity, result in zip(node.outputs, results if isinstance(results, list) else [results]):
-                values[identity] = self.settle(result) if identity in shared else result
+                if isinstance(result, Pending):
+                    result.shared = identity in shared
+                values[identity] = result
         return [self.real(name, self.settle(values[identity])) for name, identity in self.outputs]
 
     def _shared(self) -> set[int]:
-        """Tensors with several consumers, which must be on a grid before they part."""
+        """Tensors with several consumers."""
         uses: dict[int, int] = {}
         for identity in [*(i for node in self.nodes for i in node.inputs), *(i for _, i in self.outputs)]:
             uses[identity] = uses.get(identity, 0) + 1
@@ -275,7 +284,3 @@ def _refusal(layer: Any) -> str | None:
         activations.quantized_form(activation)
     return None
 
-
-def same_unit(unit: Any) -> bool:
-    """Whether a unit is the plain number 1."""
-    return isinstance(unit, float) and math.isclose(unit, 1.0)

@@ -33,12 +33,6 @@ def _set_int8(tensor: tflite.TensorT, grid: Grid) -> None:
     tflite.set_grid(tensor, grid.scales, grid.zero_points)
 
 
-def _replace(graph: SubGraphT, old: int, new: int) -> None:
-    for op in graph.operators:
-        op.inputs = [new if index == old else index for index in op.inputs]
-    graph.outputs = [new if index == old else index for index in graph.outputs]
-
-
 def _quantize_body(model: ModelT, body: SubGraphT, k: int) -> Grid:
     """Body input and output k become int8; returns their grid."""
     entry, leave = body.inputs[k], body.outputs[k]
@@ -55,7 +49,7 @@ def _quantize_body(model: ModelT, body: SubGraphT, k: int) -> Grid:
     for user in users:
         if not grid.same(tflite.grid(body.tensors[user.outputs[0]])):
             raise PassError(f"Expected one grid for loop variable {k} at both ends of the body, got two")
-        _replace(body, user.outputs[0], entry)
+        tflite.replace_tensor(model, body, user.outputs[0], entry)
     body.operators = [op for op in body.operators if not any(op is user for user in users)]
     _set_int8(body.tensors[entry], grid)
     body.outputs = [inner if i == k else index for i, index in enumerate(body.outputs)]
@@ -81,13 +75,17 @@ def _quantize_initial(model: ModelT, graph: SubGraphT, loop: OperatorT, k: int, 
 
 
 def _quantize_result(model: ModelT, graph: SubGraphT, loop: OperatorT, k: int, grid: Grid) -> None:
-    """The loop's result, int8: the QUANTIZE behind it goes."""
-    result = loop.outputs[k]
-    for user in tflite.consumers(graph, result):
-        if tflite.op_name(model, user) != "QUANTIZE" or not grid.same(tflite.grid(graph.tensors[user.outputs[0]])):
-            raise PassError(f"Expected the result of loop variable {k} to be quantized to the loop's grid only")
-        _replace(graph, user.outputs[0], result)
-        graph.operators = [op for op in graph.operators if op is not user]
-    if result in graph.outputs and not tflite.consumers(graph, result):
-        pass  # an output that was quantized above
-    _set_int8(graph.tensors[result], grid)
+    """The loop's result, int8: the QUANTIZE behind it goes, also where the converter moved it past a RESHAPE."""
+    pending = [loop.outputs[k]]
+    while pending:
+        result = pending.pop()
+        _set_int8(graph.tensors[result], grid)
+        for user in tflite.consumers(graph, result):
+            kind = tflite.op_name(model, user)
+            if kind == "RESHAPE":
+                pending.append(user.outputs[0])
+            elif kind == "QUANTIZE" and grid.same(tflite.grid(graph.tensors[user.outputs[0]])):
+                tflite.replace_tensor(model, graph, user.outputs[0], result)
+                graph.operators = [op for op in graph.operators if op is not user]
+            else:
+                raise PassError(f"Expected the result of loop variable {k} to be quantized to the loop's grid, got {kind}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import tflite
-from ..tflite import OP, ModelT
+from ..tflite import OP, ModelT, OperatorT, SubGraphT
 
 
 def relabel_inputs(model: ModelT, scales: dict[int, float]) -> None:
     """Gives input tensors a new scale; a RESHAPE takes it back to the old one where the graph computes.
+
+    A RESHAPE, unlike the operators that compute, may have different scales at its ends.
 
     Args:
         model: with int8 inputs.
@@ -17,13 +17,34 @@ def relabel_inputs(model: ModelT, scales: dict[int, float]) -> None:
     """
     graph = model.subgraphs[0]
     for index, scale in scales.items():
+        _through_one_reshape(model, graph, index)
         tensor = graph.tensors[index]
-        if any(tflite.op_code(model, op) != OP.RESHAPE for op in tflite.consumers(graph, index)):
+        others = [op for op in tflite.consumers(graph, index) if tflite.op_code(model, op) != OP.RESHAPE]
+        if others:
             inner = tflite.add_tensor(graph, "relabelled", tensor.shape, tensor.type, tflite.grid(tensor))
-            for op in tflite.consumers(graph, index):
+            for op in others:
                 op.inputs = [inner if i == index else i for i in op.inputs]
-            shape = tflite.add_tensor(graph, "shape", [len(tensor.shape)], tflite.TYPE.INT32)
-            tflite.set_constant(model, graph.tensors[shape], np.asarray(tensor.shape, np.int32))
             options = tflite.schema.ReshapeOptionsT(newShape=list(tensor.shape))
-            graph.operators.insert(0, tflite.new_operator(model, OP.RESHAPE, [index, shape], [inner], options))
+            graph.operators.insert(0, tflite.new_operator(model, OP.RESHAPE, [index], [inner], options))
         tflite.set_grid(tensor, scale, 0)
+
+
+def _through_one_reshape(model: ModelT, graph: SubGraphT, index: int) -> None:
+    """Lets matmuls read the flat form of the input that another operator reads already, where rows stay rows."""
+    flat = next((op for op in tflite.consumers(graph, index) if _flattens(model, graph, op)), None)
+    if flat is None:
+        return
+    for op in tflite.consumers(graph, index):
+        if tflite.op_code(model, op) == OP.FULLY_CONNECTED and not op.builtinOptions.keepNumDims:
+            op.inputs = [flat.outputs[0] if i == index else i for i in op.inputs]
+    graph.operators.remove(flat)
+    graph.operators.insert(0, flat)
+
+
+def _flattens(model: ModelT, graph: SubGraphT, op: OperatorT) -> bool:
+    shape = graph.tensors[op.inputs[0]].shape
+    return (
+        tflite.op_code(model, op) == OP.RESHAPE
+        and len(graph.tensors[op.outputs[0]].shape) == 2
+        and graph.tensors[op.outputs[0]].shape[-1] == shape[-1]
+    )

@@ -1,0 +1,101 @@
+"""How numbers, grids, shapes and config values of a report are worded, in the terminal and in HTML."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analyze import TensorInfo
+    from .tflite import Grid
+
+KERAS = {"float": "float Keras", "fake_quant": "fake-quant Keras"}
+METRICS = {"accuracy": "Accuracy", "mae": "MAE", None: "Score"}
+NONE = "–"
+
+
+def count(number: int) -> str:
+    """An integer with thousands separated, "107,680"."""
+    return f"{number:,}"
+
+
+def kilobytes(size: int) -> str:
+    """Bytes in kB of 1000: "8.46", "47.2", "141.3"."""
+    return f"{size / 1000:,.{2 if size < 10_000 else 1}f}"
+
+
+def significant(number: float, digits: int = 4) -> str:
+    """A real number to some significant digits."""
+    return f"{number:.{digits}g}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one, "84.65 %"."""
+    return NONE if share is None else f"{100 * share:.2f} %"
+
+
+def score(metric: str | None, value: float | None) -> str:
+    """Accuracy in percent, a mean absolute error to four digits."""
+    if value is None:
+        return NONE
+    return percent(value) if metric == "accuracy" else significant(value)
+
+
+def change(metric: str | None, value: float | None, reference: float | None) -> str:
+    """Difference to a reference: points of accuracy, or the error's unit."""
+    if value is None or reference is None:
+        return NONE
+    text = f"{100 * (value - reference):+.2f}" if metric == "accuracy" else f"{value - reference:+.2g}"
+    return text if float(text) else text.lstrip("+-")
+
+
+def is_worse(metric: str | None, value: float | None, reference: float | None) -> bool:
+    """Whether a score is worse than the reference by more than one point, or one percent of an error."""
+    if value is None or reference is None:
+        return False
+    return reference - value > 0.01 if metric == "accuracy" else value > 1.01 * reference
+
+
+def runtime_name(runtime: str) -> str:
+    """How a runtime is called in tables."""
+    return KERAS.get(runtime, runtime.replace("-reference", " reference"))
+
+
+def grid_text(grid: Grid | None) -> tuple[str, str]:
+    """Scale (a range, where there are several) and zero point of a tensor."""
+    if grid is None:
+        return NONE, NONE
+    low, high = min(grid.scales), max(grid.scales)
+    scale = f"{significant(low, 3)} … {significant(high, 3)}" if grid.per_channel else significant(low, 6)
+    return scale, ", ".join(map(str, sorted(set(grid.zero_points))))
+
+
+def shape_text(info: TensorInfo) -> str:
+    """A tensor's shape, "1 × 28 × 28"."""
+    return " × ".join(map(str, info.shape)) or "scalar"
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Layer and tap of a quantization point's key."""
+    layer, _, tap = key.rpartition("/")
+    return layer, tap
+
+
+def plain(value: Any) -> str:
+    """A config value for people: integers with thousands, serialized objects by class and arguments."""
+    if value is None:
+        return NONE
+    if isinstance(value, bool | str | float):
+        return str(value)
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, dict) and "class_name" in value:
+        config = value.get("config")
+        arguments = {k: v for k, v in config.items() if k != "name"} if isinstance(config, dict) else {}
+        text = ", ".join(f"{key}={plain(argument)}" for key, argument in arguments.items())
+        return (
+            f"{value['class_name']}({text})"
+            if text
+            else str(config if isinstance(config, str) else value["class_name"])
+        )
+    return json.dumps(value)

@@ -1,0 +1,158 @@
+"""The int8 file against the fake-quant model it came from, tap by tap and mode by mode, on every runtime."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from export_models import MODELS, calibrated, converted
+
+from keras_gru_plus.arithmetic import Grid
+from keras_gru_plus.quantization.cells import FakeQuant
+from keras_gru_plus.quantization.model import FakeQuantNetwork, QuantizedModel, state_values
+from keras_gru_plus_export import tflite
+from keras_gru_plus_export.check import grid_of_range
+from keras_gru_plus_export.convert import is_timed
+from keras_gru_plus_export.data import input_names, output_names
+from keras_gru_plus_export.devices import host
+
+TFLITE_PYTHON = os.environ.get("KGP_TFLITE_RUNTIME_PYTHON")
+RUNTIMES = [
+    "litert",
+    "litert-reference",
+    pytest.param("tflm", marks=pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")),
+    *(
+        pytest.param(name, marks=pytest.mark.skipif(not TFLITE_PYTHON, reason="no environment with tflite-runtime"))
+        for name in ("tflite-runtime", "tflite-runtime-reference")
+    ),
+]
+
+
+def python_for(runtime: str) -> str | None:
+    return TFLITE_PYTHON if runtime.startswith("tflite-runtime") else None
+
+
+def with_taps_as_outputs(data: bytes) -> tuple[bytes, list[str]]:
+    """A file that also returns every tensor named after a tap."""
+    model = tflite.load(data)
+    graph = model.subgraphs[0]
+    definition = model.signatureDefs[0]
+    keys = []
+    for index, tensor in enumerate(graph.tensors):
+        name = tflite.text(tensor.name)
+        if "/" in name and name not in keys and not tflite.is_constant(model, tensor):
+            keys.append(name)
+            if index not in graph.outputs:
+                graph.outputs.append(index)
+            # npz members cannot have a slash at will: keep the name simple
+            definition.outputs.append(tflite.schema.TensorMapT(name=name.replace("/", "|"), tensorIndex=index))
+    return tflite.dump(model), keys
+
+
+class ReplayCell(FakeQuant):
+    """Fake quantization in which every tap goes on with the file's value, after comparing its own."""
+
+    network: Replay
+
+    def tap(self, name, value, grid=Grid.LEARNED):
+        return self.network.replay(f"{self.scope}/{name}", super().tap(name, value, grid))
+
+
+class Replay(FakeQuantNetwork):
+    def __init__(self, model: QuantizedModel, recorded: dict[str, np.ndarray], states: dict[str, np.ndarray]):
+        super().__init__(model._graph, model.taps, training=False)
+        self.recorded, self.states = recorded, states
+        self.difference: dict[str, int] = {}
+
+    def replay(self, key: str, value):
+        low, high = (float(end) for end in self.store.all()[key].range())
+        grid = grid_of_range(low, high)
+        integers = self.recorded[key].reshape(value.shape).astype(np.int32)
+        own = np.rint(np.asarray(value) / grid.scale) + grid.zero_point
+        self.difference[key] = int(np.abs(own - integers).max())
+        return tf.constant(((integers - grid.zero_point) * grid.scale).astype(np.float32))
+
+    def tap(self, key, value, grid=Grid.LEARNED):
+        fake = super().tap(key, value, grid)
+        return fake if key.endswith("/input") else self.replay(key, fake)
+
+    def recurrent(self, layer, x):
+        arithmetic = ReplayCell(layer.cell, self.store, layer.name, unit=x.unit, observe=False)
+        arithmetic.network = self
+        with layer.cell.computing(arithmetic):
+            state = tf.constant(self.states[f"state_{layer.name}"])
+            output, _ = arithmetic.run(x.tensor[:, 0], [state])
+        outputs = output[:, None] if layer.return_sequences else output
+        return state_values(layer, [outputs, output] if layer.return_state else [outputs])
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", [name for name, spec in MODELS.items() if spec.steps])
+def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
+    """Each operator gets the file's own integers as input; its result may differ by rounding only.
+
+    Kernels round once in fixed point, fake quantization once in float: half a step apart at most each.
+    """
+    model = calibrated(name)
+    data, keys = with_taps_as_outputs(converted(name, "step", keep_names=True))
+    io = host.describe(tflite.load(data))
+    generator = np.random.default_rng(7)
+    integers, samples = {}, 100
+    for entry in io["inputs"]:
+        shape = (samples, *entry["shape"][1:]) if entry["state"] else (samples, 1, *entry["shape"][1:])
+        integers[entry["name"]] = generator.integers(-128, 128, shape).astype(np.int8)
+    recorded = host.run(data, integers, runtime=runtime, mode="step", python=python_for(runtime))
+    recorded = {key.replace("|", "/"): value[:, 0] for key, value in recorded.items()}
+    units = {n: float(model.taps.all()[f"{n}/input"].bound()) for n in input_names(model)}
+    real = [tf.constant(integers[n][:, 0] * np.float32(units[n] / 128)) for n in input_names(model)]
+    states = {n: (v / 128).astype(np.float32) for n, v in integers.items() if n.startswith("state_")}
+    # A layer whose output is a model output keeps the output's name; it is the same tensor as the tap.
+    recorded |= _taps_that_are_outputs(model, recorded)
+    network = Replay(model, recorded, states)
+    network.run([x[:, 0] if x.shape[1] == 1 and x.ndim == 4 else x for x in real])
+    assert set(network.difference) == {key for key in model.taps.all() if not key.endswith("/input")}
+    worst = {key: lsb for key, lsb in network.difference.items() if lsb > 1}
+    assert not worst
+
+
+def _taps_that_are_outputs(model: QuantizedModel, recorded: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    values = FakeQuantNetwork(model._graph, model.taps, training=False).run(
+        [tf.zeros([1, *[d or 1 for d in t.shape[1:]]]) for t in model.inputs]
+    )
+    named = {value.key: recorded[name] for value, name in zip(values, output_names(model)) if name in recorded}
+    states = {
+        f"{layer.name}/h": recorded[f"state_{layer.name}"]
+        for layer in model.layers
+        if f"state_{getattr(layer, 'name', '')}" in recorded
+    }
+    return states | named
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", list(MODELS))
+def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
+    """`step` and `stateful` repeat `sequence` exactly; a state that feeds back rounding may be 6 LSB from fake-quant."""
+    spec, model = MODELS[name], calibrated(name)
+    data = spec.data(40, seed=3)
+    files = {mode: converted(name, mode) for mode in (("sequence", "step", "stateful") if spec.steps else ("sequence",))}
+    flat = tflite.load(files["sequence"])
+    grids = {key: tflite.grid(flat.subgraphs[0].tensors[i]) for key, i in tflite.signature(flat).inputs.items()}
+    integers = {key: host.quantize(array, grids[key]) for key, array in data.items()}
+    results = {
+        mode: host.run(files[mode], integers, runtime=runtime, mode=mode, python=python_for(runtime)) for mode in files
+    }
+    reference = keras.tree.flatten(model.predict([data[n] for n in input_names(model)], verbose=0))
+    for output, timed, fake in zip(output_names(model), is_timed(model), reference):
+        whole = results["sequence"][output].reshape(fake.shape)
+        for mode in files:
+            if mode != "sequence":
+                steps = results[mode][output]
+                again = steps.reshape(fake.shape) if timed else steps[:, -1].reshape(fake.shape)
+                np.testing.assert_array_equal(again, whole)
+        grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[output]])
+        difference = np.abs(whole - (np.rint(fake / grid.scale) + grid.zero_point))
+        assert difference.max() <= 6
+        assert difference.mean() <= 1.0
