@@ -14,7 +14,16 @@ import importlib.metadata
 import importlib.util
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import activations, datasets, initializers
+    from . import cells as variants
+    from .cells import VARIANTS
+    from .layer import GRUPlus, GRUPlusCell
+    from .quantization.calibrate import FreezeRanges, calibrate
+    from .quantization.model import QuantizedModel, quantize_aware
+    from .quantization.recipe import Recipe
 
 _PUBLIC = {
     "GRUPlus": "layer",
@@ -29,7 +38,20 @@ _PUBLIC = {
 _MODULES = {name: name for name in ("activations", "datasets", "initializers")} | {"variants": "cells"}
 _REGISTERED = ("layer", "quantization")
 
-__all__ = [*_PUBLIC, *_MODULES]
+__all__ = [
+    "VARIANTS",
+    "FreezeRanges",
+    "GRUPlus",
+    "GRUPlusCell",
+    "QuantizedModel",
+    "Recipe",
+    "activations",
+    "calibrate",
+    "datasets",
+    "initializers",
+    "quantize_aware",
+    "variants",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -55,7 +56,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("demo-output"),
     variant: Annotated[str, typer.Option(help="GRU variant: gru, mgu, coupled.")] = "mgu",
     units: Annotated[int, typer.Option(help="Units of the recurrent layer.")] = 32,
-    quick: Annotated[bool, typer.Option("--quick", help="Few epochs: under a minute, accuracies mean nothing.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few epochs, to see it work; accuracies mean nothing.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     runtime_python: RuntimePython = None,
     force: Force = False,
@@ -86,6 +89,9 @@ def export(
     calibrate: Annotated[
         Path | None, typer.Option(help="Samples of the inputs (.npz; keys: input names or x); sets the ranges.")
     ] = None,
+    percentile: Annotated[
+        float | None, typer.Option(help="Cover this percentile of the samples' extremes instead of all, say 99.")
+    ] = None,
     evaluate: Annotated[
         Path | None, typer.Option(help="Samples with targets (.npz; keys: output names or y); scores float and int8.")
     ] = None,
@@ -93,7 +99,7 @@ def export(
     target: Annotated[str, typer.Option(help="litert.")] = "litert",
     recipe: Annotated[str, typer.Option(help="int8 or int8_per_channel.")] = "int8",
     io: Annotated[str, typer.Option(help="Type of inputs and outputs: int8 or float.")] = "int8",
-    timesteps: Annotated[int | None, typer.Option(help="Window length of a model with an open time dimension.")] = None,
+    timesteps: Annotated[int | None, typer.Option(help="Window length, for a model with open time.")] = None,
     labels: Annotated[str | None, typer.Option(help="Class names: a,b,c or a text file with one a line.")] = None,
     metric: Annotated[str | None, typer.Option(help="accuracy or mae; by default what the targets imply.")] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
@@ -114,6 +120,7 @@ def export(
             target=target,
             recipe=recipe,
             calibration=calibrate,
+            percentile=percentile,
             evaluation=evaluate,
             io=io,
             timesteps=timesteps,
@@ -134,7 +141,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what is in a .tflite file: bytes, operators and types, multiplies, inputs and outputs."""
-    with _job("edge") as console:
+    with _job("edge"):
         if not model.is_file():
             raise ValueError(f"Expected a .tflite file, got {str(model)!r}, which is no file.")
         from keras_gru_plus_export.analyze import analyze
@@ -152,7 +159,8 @@ def _labels(text: str | None) -> list[str] | None:
     if text is None:
         return None
     path = Path(text)
-    if path.is_file():
+    # Many labels are too long for a file's name, which is an error of its own.
+    if len(text) < 256 and path.is_file():
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [label.strip() for label in text.split(",")]
 
@@ -164,7 +172,8 @@ def _show(report: Any, out: Path, console: Console, as_json: bool) -> None:
     from keras_gru_plus_export.terminal import show_report
 
     show_report(report, Console())
-    console.print(f"[dim]•[/dim] wrote {out}: {', '.join(file.name for file in report.files)}, report.json, report.html")
+    names = ", ".join([file.name for file in report.files] + ["report.json", "report.html"])
+    console.print(f"[dim]•[/dim] wrote {_escaped(str(out))}: {_escaped(names)}")
 
 
 @contextlib.contextmanager
@@ -179,6 +188,7 @@ def _job(*extras: str) -> Iterator[Console]:
         if not debug:
             warnings.simplefilter("ignore")
             stack.enter_context(_quiet_stderr())
+            stack.enter_context(_quiet_loggers())
         console = Console(file=sys.stderr)
         try:
             yield console
@@ -217,6 +227,20 @@ def _quiet_stderr() -> Iterator[None]:
             sys.stderr = python_stderr
             os.dup2(saved, 2)
             os.close(saved)
+
+
+@contextlib.contextmanager
+def _quiet_loggers() -> Iterator[None]:
+    """Nothing below an error from TensorFlow's Python side."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class Chrono(keras.initializers.Initializer):
         return _CellChrono(self, cell, units)
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        raise ValueError("Expected Chrono as `bias_initializer` of GRUPlus, which knows its gates; got another layer.")
+        raise ValueError("Expected Chrono as `bias_initializer` of GRUPlus, which has gates, got another layer.")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

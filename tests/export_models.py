@@ -71,8 +71,12 @@ def _mixed() -> keras.Model:
     """Two inputs, two outputs, a shared tensor, activations of their own."""
     signal, other = keras.Input((12, 5), name="signal"), keras.Input((12, 5), name="other")
     shared = keras.layers.Dense(6, name="shared")(signal)
-    first = _biased(8, variant="mgu", activation="hard_tanh", recurrent_activation="hard_sigmoid", name="left")(shared)
-    second = keras.layers.Dense(4, activation="tanh", name="squashed")(_biased(6, variant="coupled", name="right")(other))
+    first = _biased(8, variant="mgu", activation="hard_tanh", recurrent_activation="hard_sigmoid", name="left")(
+        shared
+    )
+    second = keras.layers.Dense(4, activation="tanh", name="squashed")(
+        _biased(6, variant="coupled", name="right")(other)
+    )
     a = keras.layers.Activation("sigmoid", name="gate")(keras.layers.Dense(3, name="left_logits")(first))
     b = keras.layers.ReLU(name="positive")(second)
     return keras.Model([signal, other], [a, b, keras.layers.ReLU(name="per_step")(shared)])

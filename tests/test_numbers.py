@@ -97,7 +97,7 @@ def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     Kernels round once in fixed point, fake quantization once in float: half a step apart at most each.
     """
     model = calibrated(name)
-    data, keys = with_taps_as_outputs(converted(name, "step", keep_names=True))
+    data, _ = with_taps_as_outputs(converted(name, "step", keep_names=True))
     io = host.describe(tflite.load(data))
     generator = np.random.default_rng(7)
     integers, samples = {}, 100
@@ -134,15 +134,18 @@ def _taps_that_are_outputs(model: QuantizedModel, recorded: dict[str, np.ndarray
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", list(MODELS))
 def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
-    """`step` and `stateful` repeat `sequence` exactly; a state that feeds back rounding may be 6 LSB from fake-quant."""
+    """`step` and `stateful` repeat `sequence` exactly; a state feeds rounding back, up to 6 LSB off fake-quant."""
     spec, model = MODELS[name], calibrated(name)
     data = spec.data(40, seed=3)
-    files = {mode: converted(name, mode) for mode in (("sequence", "step", "stateful") if spec.steps else ("sequence",))}
+    files = {
+        mode: converted(name, mode) for mode in (("sequence", "step", "stateful") if spec.steps else ("sequence",))
+    }
     flat = tflite.load(files["sequence"])
     grids = {key: tflite.grid(flat.subgraphs[0].tensors[i]) for key, i in tflite.signature(flat).inputs.items()}
     integers = {key: host.quantize(array, grids[key]) for key, array in data.items()}
     results = {
-        mode: host.run(files[mode], integers, runtime=runtime, mode=mode, python=python_for(runtime)) for mode in files
+        mode: host.run(files[mode], integers, runtime=runtime, mode=mode, python=python_for(runtime))
+        for mode in files
     }
     reference = keras.tree.flatten(model.predict([data[n] for n in input_names(model)], verbose=0))
     for output, timed, fake in zip(output_names(model), is_timed(model), reference):

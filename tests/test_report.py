@@ -10,9 +10,9 @@ from rich.console import Console
 from keras_gru_plus_export.analyze import Analysis, GraphInfo, Loop, OperatorCount, OperatorInfo, TensorInfo
 from keras_gru_plus_export.html import render
 from keras_gru_plus_export.report import SCHEMA_VERSION, File, Report, Stage, TapRange
+from keras_gru_plus_export.results import Equality, Result, Verification
 from keras_gru_plus_export.terminal import show_analysis, show_report
 from keras_gru_plus_export.tflite import Grid
-from keras_gru_plus_export.verify import Equality, Result, Verification
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 HOSTILE = '<script>alert("$x$ & [bold]")</script>'

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analyze import Analysis, analyze
+    from .bundle import export
+    from .convert import convert
+    from .report import Report
+    from .worker import ConversionError
 
 _PUBLIC = {
     "convert": "convert",
@@ -14,12 +23,23 @@ _PUBLIC = {
     "Analysis": "analyze",
 }
 
-__all__ = list(_PUBLIC)
+__all__ = ["Analysis", "ConversionError", "Report", "analyze", "convert", "export"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    globals()[name] = value  # over the submodule of the same name
-    return value
+def _public(name: str) -> property:
+    def get(_: ModuleType) -> Any:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+    def set_(_: ModuleType, value: Any) -> None:
+        """Importing the submodule `convert` must not replace the function `convert`."""
+
+    return property(get, set_)
+
+
+class _Package(ModuleType):
+    """This package, with its public names loaded when they are first used."""
+
+
+for _name in _PUBLIC:
+    setattr(_Package, _name, _public(_name))
+sys.modules[__name__].__class__ = _Package

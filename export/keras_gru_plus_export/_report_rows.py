@@ -24,7 +24,7 @@ from ._report_text import (
 if TYPE_CHECKING:
     from .analyze import Analysis
     from .report import Report, TapRange
-    from .verify import Result
+    from .results import Result
 
 #: Grids that the kernels fix; the others are set by data.
 FIXED = {"gate": "fixed, 1/256", "unit": "fixed, 1/128"}
@@ -219,11 +219,16 @@ def ratio(observed: float, end: float) -> float:
     return max(observed / end, 0.0) if end else 0.0
 
 
+def beyond(tap: TapRange) -> float:
+    """How far data went beyond the grid, in its real unit; 0 where it stayed inside."""
+    if tap.observed_low is None or tap.observed_high is None:
+        return 0.0
+    return max(tap.low - tap.observed_low, tap.observed_high - tap.high, 0.0)
+
+
 def is_clipped(tap: TapRange) -> bool:
     """Whether data went beyond the grid by more than half a step, where rounding no longer brings it back."""
-    if tap.observed_low is None or tap.observed_high is None:
-        return False
-    return tap.observed_low < tap.low - tap.scale / 2 or tap.observed_high > tap.high + tap.scale / 2
+    return beyond(tap) > tap.scale / 2
 
 
 def layer_table(report: Report) -> tuple[list[str], list[list[str]]]:

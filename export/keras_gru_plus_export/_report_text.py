@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .tflite import Grid
 
 KERAS = {"float": "float Keras", "fake_quant": "fake-quant Keras"}
+#: What int8 may lose against float before it counts as worse: points of accuracy, or percent of the error.
+WORSE_POINTS, WORSE_PERCENT = 1.0, 2.0
 METRICS = {"accuracy": "Accuracy", "mae": "MAE", None: "Score"}
 NONE = "–"
 
@@ -50,10 +52,12 @@ def change(metric: str | None, value: float | None, reference: float | None) -> 
 
 
 def is_worse(metric: str | None, value: float | None, reference: float | None) -> bool:
-    """Whether a score is worse than the reference by more than one point, or one percent of an error."""
+    """Whether a score is worse than the reference by more than `WORSE_POINTS` or `WORSE_PERCENT`."""
     if value is None or reference is None:
         return False
-    return reference - value > 0.01 if metric == "accuracy" else value > 1.01 * reference
+    if metric == "accuracy":
+        return 100 * (reference - value) > WORSE_POINTS
+    return value > (1 + WORSE_PERCENT / 100) * reference
 
 
 def runtime_name(runtime: str) -> str:

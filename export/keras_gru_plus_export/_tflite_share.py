@@ -22,20 +22,20 @@ class SharingBuilder(flatbuffers.Builder):
         self._width = self._elements = self._alignment = 0
         self.tables: dict[Any, int] = {}
 
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802
         self._begin, self._plain = self.Offset(), True
         self._width, self._elements, self._alignment = elemSize, numElems, alignment
         return int(super().StartVector(elemSize, numElems, alignment))
 
-    def PrependUOffsetTRelative(self, off: int) -> None:
+    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
         self._plain = False  # what a relative offset means depends on where it stands
         super().PrependUOffsetTRelative(off)
 
-    def CreateString(self, *arguments: Any) -> int:
+    def CreateString(self, *arguments: Any) -> int:  # noqa: N802
         self._plain = False  # ends in EndVector without having begun with StartVector
         return int(super().CreateString(*arguments))
 
-    def EndVector(self, *arguments: Any) -> int:
+    def EndVector(self, *arguments: Any) -> int:  # noqa: N802
         offset = int(super().EndVector(*arguments))
         if not self._plain:
             return offset

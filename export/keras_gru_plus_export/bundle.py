@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_gru_plus.layer import GRUPlus
-from keras_gru_plus.quantization import QuantizedModel, calibrate, quantize_aware
+from keras_gru_plus.quantization import QuantizedModel, Recipe, calibrate, quantize_aware
 
 from . import tflite
 from .analyze import analyze
-from .check import grid_of_range
-from .convert import MODES, ConversionError, check_options, check_steps, convert, input_shapes
-from .data import Data, DataError, input_names, load_data
+from .convert import ConversionError, check_options, check_steps, convert, input_shapes
+from .data import Data, DataError, input_names, load_data, metric_for
 from .devices import host
-from .report import File, Report, Stage, TapRange, file_of, versions
+from .directory import replaced_directory
+from .graph import MODES
+from .report import File, Report, Stage, file_of, versions
+from .summary import checked_labels, describe, tap_ranges, warnings
 from .verify import verify
 
 #: Samples of random numbers for a model that comes without any data.
 RANDOM_SAMPLES = 32
-#: Points of accuracy that int8 may lose against float before the report warns.
-WARN_POINTS = 1.0
 
 Progress = Callable[[str], None]
 
@@ -46,6 +41,7 @@ def export(
     target: str = "litert",
     recipe: Any = "int8",
     calibration: Any = None,
+    percentile: float | None = None,
     evaluation: Any = None,
     io: str = "int8",
     timesteps: int | None = None,
@@ -68,6 +64,7 @@ def export(
         mode, target, io, timesteps, keep_names: see `convert`.
         recipe: for a float model, see `quantize_aware`.
         calibration: data that sets the ranges: array, dict, tuple (inputs, targets) or path of an `.npz`.
+        percentile: of the samples' extremes that the ranges cover, instead of all (see `calibrate`).
         evaluation: data on which float and int8 are scored, with targets; the same forms.
         extras: none is available for this target yet.
         force: replace a directory that is not empty.
@@ -87,8 +84,9 @@ def export(
     if extras:
         raise ValueError(f"Expected no extras for target {target!r}, got {', '.join(extras)}.")
     check_options(mode, target, io)
+    metric_for(None, metric)
     with replaced_directory(directory, force) as folder:
-        quantized, float_model = prepare(model, recipe, calibration, progress)
+        quantized, float_model = prepare(model, recipe, calibration, percentile, progress)
         data, source = samples_for(quantized, evaluation, calibration, timesteps)
         progress("converting")
         report, files = build_report(
@@ -111,7 +109,11 @@ def export(
 
 
 def prepare(
-    model: keras.Model, recipe: Any, calibration: Any, progress: Progress = _silent
+    model: keras.Model,
+    recipe: Any,
+    calibration: Any,
+    percentile: float | None = None,
+    progress: Progress = _silent,
 ) -> tuple[QuantizedModel, keras.Model]:
     """A quantized model with ranges, and the float model it stands for.
 
@@ -119,12 +121,19 @@ def prepare(
         ValueError: no calibration data for a model without ranges.
     """
     if isinstance(model, QuantizedModel):
+        if Recipe.get(recipe) not in (Recipe.get("int8"), model.recipe):
+            raise ValueError(
+                f"Expected `recipe` to be the quantized model's own, {model.recipe.name!r}, got {recipe!r}; "
+                "quantize the float model again for another."
+            )
         quantized, float_model = model, model.float_model()
     else:
         quantized, float_model = quantize_aware(model, recipe), model
+    if not quantized.recipe.bits:
+        raise ValueError(f"Expected an int8 recipe for export, got {quantized.recipe.name!r} (float).")
     if calibration is not None:
         progress("calibrating")
-        calibrate(quantized, load_data(quantized, calibration).inputs)
+        calibrate(quantized, load_data(quantized, calibration).inputs, percentile=percentile)
     elif not isinstance(model, QuantizedModel):
         raise ValueError(
             f"Expected calibration data for the float model {model.name!r}, got none; pass samples of its inputs "
@@ -135,11 +144,15 @@ def prepare(
 
 
 def samples_for(model: QuantizedModel, evaluation: Any, calibration: Any, timesteps: int | None) -> tuple[Data, str]:
-    """The samples to verify on, and where they came from."""
-    if evaluation is not None:
-        return load_data(model, evaluation), "evaluation"
-    if calibration is not None:
-        return load_data(model, calibration).head(256), "calibration"
+    """The samples to verify on, and where they came from.
+
+    Raises:
+        DataError: samples of another length than `timesteps`, or of several.
+    """
+    for given, source in ((evaluation, "evaluation"), (calibration, "calibration")):
+        if given is not None:
+            data = load_data(model, given)
+            return _of_one_length(data if source == "evaluation" else data.head(256), timesteps), source
     generator = np.random.default_rng(0)
     shapes = input_shapes(model, "sequence", timesteps)
     bounds = [float(model.taps.all()[f"{name}/input"].bound()) for name in input_names(model)]
@@ -148,6 +161,15 @@ def samples_for(model: QuantizedModel, evaluation: Any, calibration: Any, timest
         for name, shape, bound in zip(input_names(model), shapes, bounds)
     }
     return Data(inputs), "random"
+
+
+def _of_one_length(data: Data, timesteps: int | None) -> Data:
+    lengths = sorted({array.shape[1] for array in data.inputs.values() if array.ndim > 2})
+    wanted = lengths[:1] if timesteps is None else [timesteps]
+    if lengths != wanted:
+        got = ", ".join(map(str, lengths)) or "none"
+        raise DataError(f"Expected samples of {wanted[0]} time steps for every input, got {got}.")
+    return data
 
 
 def build_report(
@@ -169,14 +191,18 @@ def build_report(
     progress: Progress = _silent,
 ) -> tuple[Report, dict[str, bytes]]:
     """Converts `modes`, verifies them, and returns the report and the bytes by file name."""
-    window = next(iter(data.inputs.values())).shape[1]
+    labels = checked_labels(model, labels)
+    window = next((array.shape[1] for array in data.inputs.values() if array.ndim > 2), None)
     compared = list(modes)
     if all(m != "sequence" for m in modes):
         compared.append("sequence")  # what the others must equal
     elif modes == ["sequence"] and _can_step(model):
         compared.append("step")
-    options = {"target": target, "timesteps": window, "keep_names": keep_names}
-    plain = {m: convert(model, mode=m, **options) for m in compared}
+
+    def converted(mode: str, io: str = "int8") -> bytes:
+        return convert(model, mode=mode, target=target, io=io, timesteps=window, keep_names=keep_names)
+
+    plain = {m: converted(m) for m in compared}
     progress("verifying on every runtime")
     verification = verify(
         model,
@@ -188,7 +214,7 @@ def build_report(
         metric=metric,
         runtime_python=runtime_python,
     )
-    written = plain if io == "int8" else {m: convert(model, mode=m, io=io, **options) for m in modes}
+    written = plain if io == "int8" else {m: converted(m, io) for m in modes}
     if io == "float":
         _check_float(plain[modes[0]], written[modes[0]], modes[0], data)
     progress("measuring the arena")
@@ -196,18 +222,19 @@ def build_report(
     for m in modes:
         files[names[m]] = written[m]
         entries.append(file_of(names[m], m, written[m], analyze(written[m]), _arena(written[m], m, data)))
+    taps = tap_ranges(model, data)
     report = Report(
         title=title or model.name,
-        model=_describe(model),
+        model=describe(model),
         recipe=model.recipe.get_config(),
         target=target,
         io=io,
         files=entries,
         verification=verification,
-        taps=_tap_ranges(model, data),
-        labels=_checked_labels(model, labels),
+        taps=taps,
+        labels=labels,
         stages=stages or [],
-        warnings=_warnings(verification),
+        warnings=warnings(verification, taps, model),
         versions=versions(),
     )
     return report, files
@@ -222,41 +249,6 @@ def write(folder: Path, report: Report, files: dict[str, bytes], progress: Progr
         (folder / name).write_bytes(content)
     report.write_json(folder / "report.json")
     (folder / "report.html").write_text(render(report), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def replaced_directory(directory: str | os.PathLike[str], force: bool) -> Iterator[Path]:
-    """A new directory beside `directory` that takes its place when the block ends without an error.
-
-    Raises:
-        FileExistsError: `directory` is a file, or not empty without `force`.
-    """
-    final = Path(directory).absolute()
-    if final.exists() and (not final.is_dir() or (any(final.iterdir()) and not force)):
-        raise FileExistsError(
-            f"Expected output directory {str(directory)!r} to be new or empty, got an existing one; "
-            "choose another or replace it (--force)."
-        )
-    final.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-    work.chmod(0o755)
-    try:
-        yield work
-        old = None
-        if final.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{final.name}-old-", dir=final.parent))
-            final.rename(old / "old")
-        try:
-            work.rename(final)
-        except OSError:
-            if old is not None:
-                (old / "old").rename(final)
-            raise
-        if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
-    finally:
-        if work.exists():
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _can_step(model: QuantizedModel) -> bool:
@@ -294,66 +286,6 @@ def _check_float(plain: bytes, written: bytes, mode: str, data: Data) -> None:
         assert grid is not None
         if not np.allclose(host.dequantize(wanted[name], grid), got[name], rtol=1e-6, atol=0):
             raise ConversionError(f"Expected output {name!r} with float ends to equal the int8 file's, got others.")
-
-
-def _describe(model: QuantizedModel) -> dict[str, Any]:
-    layers = [
-        {"name": layer.name, "class": type(layer).__name__, **_recurrent(layer), "parameters": layer.count_params()}
-        for layer in model.layers
-        if not isinstance(layer, keras.layers.InputLayer) and layer is not getattr(model, "taps", None)
-    ]
-    parameters = sum(layer["parameters"] for layer in layers)
-    return {"name": model.name, "parameters": parameters, "layers": layers}
-
-
-def _recurrent(layer: Any) -> dict[str, Any]:
-    if not isinstance(layer, GRUPlus):
-        return {}
-    return {
-        "variant": layer.variant.name,
-        "units": layer.units,
-        "activation": keras.activations.serialize(layer.activation),
-        "recurrent_activation": keras.activations.serialize(layer.recurrent_activation),
-    }
-
-
-def _tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
-    observed = model.observe([tf.constant(array[:256]) for array in data.inputs.values()])
-    ranges = []
-    for key, tap in model.taps.all().items():
-        low, high = (float(end) for end in tap.range())
-        grid = grid_of_range(low, high)
-        seen = observed.get(key) if tap.learned else None
-        extremes = (None, None) if seen is None else (float(np.min(seen[0])), float(np.max(seen[1])))
-        ranges.append(TapRange(key, tap.grid.value, low, high, grid.scale, grid.zero_point, *extremes))
-    return ranges
-
-
-def _checked_labels(model: QuantizedModel, labels: list[str] | None) -> list[str] | None:
-    if labels is None:
-        return None
-    count = model.outputs[0].shape[-1]
-    if len(labels) != count:
-        raise DataError(f"Expected {count} labels, one for each output, got {len(labels)}.")
-    return list(labels)
-
-
-def _warnings(verification: Any) -> list[str]:
-    found = []
-    reference = verification.of("float").score
-    for result in verification.results:
-        if result.score is None or reference is None or result.runtime in ("float", "fake_quant"):
-            continue
-        if verification.metric == "accuracy" and (reference - result.score) * 100 > WARN_POINTS:
-            found.append(
-                f"On {result.runtime} the int8 file loses {(reference - result.score) * 100:.1f} points of accuracy "
-                "against float: fine-tune with quantize_aware, or calibrate on more data."
-            )
-    if verification.source == "random":
-        found.append(
-            "Verified on random numbers only: pass calibration or evaluation data for figures that mean something."
-        )
-    return found
 
 
 __all__ = ["MODES", "ConversionError", "File", "export"]

@@ -57,9 +57,9 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool) -> None:
                     _check_grid(name, tensor, key, grids)
             if tflite.op_code(model, op) == OP.FULLY_CONNECTED:
                 _check_weights(model, graph, op, expected, per_channel)
-    lost = sorted(set(expected.kernels) - found)
+    lost = sorted({*expected.taps.values(), *expected.kernels} - found)
     if lost:
-        raise ConversionError(f"Expected a matmul for each of the model's kernels, found none for {', '.join(lost)}.")
+        raise ConversionError(f"Expected an operator for each of the model's taps, found none for {', '.join(lost)}.")
 
 
 def tap_of(tensor: TensorT, expected: Expected) -> str | None:

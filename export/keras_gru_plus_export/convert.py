@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
+from keras_gru_plus.quantization.model import input_name
 
 from . import tflite, worker
 from .check import check, tap_of
@@ -124,16 +125,20 @@ def input_shapes(model: keras.Model, mode: str, timesteps: int | None) -> list[l
     shapes = []
     for tensor in model.inputs:
         shape = list(tensor.shape)
-        if mode != "sequence":
+        if len(shape) < 3:  # without a time axis
+            pass
+        elif mode != "sequence":
             shape[1] = 1
         elif shape[1] is None and timesteps is None:
             raise ValueError(
-                f"Expected `timesteps` for input {tensor.name!r} of shape {tuple(tensor.shape)}, whose time dimension "
-                "is open; pass the length of a window (--timesteps)."
+                f"Expected `timesteps` for input {input_name(tensor)!r}, whose time dimension is open, got none; "
+                "pass the length of a window (--timesteps)."
             )
         elif timesteps is not None and shape[1] not in (None, timesteps):
             raise ValueError(f"Expected `timesteps` to be the model's {shape[1]}, got {timesteps}.")
-        shape = [1, shape[1] or timesteps, *shape[2:]]
+        if len(shape) > 2:
+            shape[1] = shape[1] or timesteps
+        shape[0] = 1
         if any(size is None for size in shape):
             raise ValueError(f"Expected only the time dimension to be open, got shape {tuple(tensor.shape)}.")
         shapes.append(shape)
@@ -142,7 +147,7 @@ def input_shapes(model: keras.Model, mode: str, timesteps: int | None) -> list[l
 
 def _walk_time(model: QuantizedModel) -> tuple[set[int], list[tuple[keras.layers.Layer, str]]]:
     """Tensors with the input's time axis, and the layers that cannot run one time step at a time, with reasons."""
-    timed = {identity for _, identity in model._graph.inputs}
+    timed = {id for (_, id), tensor in zip(model._graph.inputs, model.inputs, strict=True) if len(tensor.shape) > 2}
     refused = []
     for node in model._graph.nodes:
         layer, over_time = node.layer, node.inputs[0] in timed
@@ -175,11 +180,17 @@ def check_steps(model: QuantizedModel) -> None:
     """
     if not any(isinstance(layer, GRUPlus) for layer in model.layers):
         raise ValueError("Expected a model with a GRUPlus layer for modes 'step' and 'stateful', got none.")
+    for tensor in model.inputs:
+        if len(tensor.shape) < 3:
+            raise ValueError(
+                f"Expected inputs with a time axis for modes 'step' and 'stateful', got {input_name(tensor)!r} "
+                f"of shape {tuple(tensor.shape)}; use mode 'sequence'."
+            )
     _, refused = _walk_time(model)
     for layer, reason in refused:
         raise ValueError(
-            f"Expected a model that runs step by step, but layer {layer.name!r} ({type(layer).__name__}) {reason}; "
-            "use mode 'sequence'."
+            f"Expected a model that runs step by step, got layer {layer.name!r} ({type(layer).__name__}), which "
+            f"{reason}; use mode 'sequence'."
         )
 
 
@@ -227,7 +238,7 @@ class _Module(tf.Module):
             self.outputs = {f"output_{i}": name for i, name in enumerate(results)}
             return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(results.values())}
 
-        self.function = tf.function(compute, input_signature=specs).get_concrete_function()
+        self.function = tf.function(compute, input_signature=specs, autograph=False).get_concrete_function()
 
 
 def distinct(names: list[str]) -> list[str]:
@@ -241,4 +252,4 @@ def distinct(names: list[str]) -> list[str]:
     return result
 
 
-__all__ = ["ConversionError", "convert", "input_shapes"]
+__all__ = ["MODES", "ConversionError", "convert", "input_shapes"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,10 @@ def load_data(model: Any, source: Any) -> Data:
             f"Expected data with the keys {', '.join(names)} (or x) and optionally {', '.join(outputs)} (or y), "
             f"got {', '.join(source) or 'none'}."
         )
+    for name in names:
+        kind = np.asarray(named[name]).dtype
+        if kind.kind not in "iufb":
+            raise DataError(f"Expected numbers for input {name!r}, got {kind}.")
     try:
         arrays = checked_inputs(model, {name: named[name] for name in names})
     except (ValueError, TypeError) as error:
@@ -94,8 +97,9 @@ def output_names(model: Any) -> list[str]:
 
 def _target(name: str, array: Any, samples: int) -> np.ndarray:
     array = np.asarray(array)
-    if len(array) != samples:
-        raise DataError(f"Expected {samples} targets for output {name!r}, one for each sample, got {len(array)}.")
+    count = len(array) if array.ndim else 0
+    if count != samples:
+        raise DataError(f"Expected {samples} targets for output {name!r}, one for each sample, got {count}.")
     if array.dtype.kind not in "iufb":
         raise DataError(f"Expected numbers as targets of output {name!r}, got {array.dtype}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -107,27 +111,50 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataError(f"Expected an .npz file with data, got {str(path)!r}, which is no file.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"Expected an .npz archive, got a single array in {str(path)!r}; use numpy.savez.")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise DataError(f"Expected an .npz archive, got a single array in {str(path)!r}; use numpy.savez.")
+        with loaded as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 (damaged archives make zipfile, zlib and numpy raise nearly anything)
         raise DataError(f"Expected a readable .npz archive of plain arrays, got {str(path)!r}: {error}.") from None
 
 
-def metric_for(target: np.ndarray, metric: str | None = None) -> str:
-    """The metric's name: accuracy for integer targets, mean absolute error for float ones.
+def metric_for(target: np.ndarray | None, metric: str | None = None) -> str | None:
+    """The metric's name: accuracy for integer targets, mean absolute error for float ones, None without targets.
 
     Raises:
         DataError: unknown name.
     """
-    if metric is None:
-        return "accuracy" if target.dtype.kind in "iub" else "mae"
-    if metric not in METRICS:
+    if metric is not None and metric not in METRICS:
         raise DataError(f"Expected `metric` to be one of {', '.join(METRICS)}, got {metric!r}.")
+    if metric is None and target is not None:
+        return "accuracy" if target.dtype.kind in "iub" else "mae"
     return metric
+
+
+def check_target(name: str, target: np.ndarray, metric: str, shape: tuple[int, ...]) -> None:
+    """Refuses targets that do not fit predictions of `shape`.
+
+    Raises:
+        DataError: wrong shape, or a class that the model does not have.
+    """
+    wanted = shape[:-1] if metric == "accuracy" else shape
+    if len(target) != shape[0] or _without_ones(target.shape) != _without_ones(wanted):
+        raise DataError(
+            f"Expected targets of shape {wanted} for output {name!r} and metric {metric!r}, got {target.shape}."
+        )
+    if metric == "accuracy":
+        last, numbers = max(shape[-1], 2) - 1, target.astype(np.float64)
+        wrong = target[(numbers < 0) | (numbers > last) | (numbers % 1 != 0)]
+        if wrong.size:
+            raise DataError(f"Expected classes from 0 to {last} as targets of output {name!r}, got {wrong.flat[0]}.")
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape[1:] if size != 1)
 
 
 def score(metric: str, prediction: np.ndarray, target: np.ndarray) -> float:

@@ -112,7 +112,7 @@ class GraphNetwork(Network):
         self._aliases: dict[str, str] = {}
         with tf.init_scope():
             self.expected.ranges = {
-                key: tuple(float(end) for end in tap.range()) for key, tap in self.store.all().items()
+                key: (float(low), float(high)) for key, tap in self.store.all().items() for low, high in [tap.range()]
             }
             self.kernels = {
                 layer.name: _dense_weights(layer) for layer in model.layers if not isinstance(layer, GRUPlus)
@@ -137,7 +137,9 @@ class GraphNetwork(Network):
         return _fake_quant(value, self.expected.ranges[key])
 
     def matmul(self, key: str, x: Value, kernel: Any, bias: Any, slope: float, offset: float) -> Any:
-        weights, biases = self.kernels[key.split("/")[0]]
+        constants = self.kernels[key.split("/")[0]]
+        assert constants is not None
+        weights, biases = constants
         weights = weights * np.float32(x.unit * slope)
         total = None if biases is None else biases * np.float32(slope)
         if offset:
@@ -167,7 +169,7 @@ class GraphNetwork(Network):
             output, states = self._loop(layer, cell, x.tensor)
         else:
             output, states = self._one_step(layer, cell, x.tensor)
-        return state_values(layer, [output, *states] if layer.return_state else [output])
+        return state_values(layer, [output, *states] if layer.return_state else [output], x)
 
     def _on_grid(self, cell: GraphCell, name: str, value: Any) -> Any:
         """`value` on the grid of tap `name`; "x" is a delayed input."""

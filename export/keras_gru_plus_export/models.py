@@ -24,13 +24,18 @@ def load_model(path: str | Path) -> keras.Model:
     if not path.is_file():
         raise ModelError(f"Expected a .keras file, got {str(path)!r}, which is no file.")
     if path.suffix != ".keras":
-        raise ModelError(f"Expected a file that ends in .keras, got {path.name!r}; save it with model.save('m.keras').")
+        raise ModelError(
+            f"Expected a file that ends in .keras, got {path.name!r}; save it with model.save('m.keras')."
+        )
     if not zipfile.is_zipfile(path):
-        raise ModelError(f"Expected a Keras archive, got {str(path)!r}, which is none or damaged; save the model again.")
+        raise ModelError(
+            f"Expected a Keras archive, got {str(path)!r}, which is none or damaged; save the model again."
+        )
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001 (a damaged archive makes Keras raise nearly anything)
-        words = " ".join(str(error).split())[:300]
+        # Keras tells the outermost object's whole config first and what was wrong last.
+        words = " ".join(str(error).rpartition("Exception encountered:")[2].split())[:300]
         raise ModelError(f"Expected a model that Keras can load, got {str(path)!r}: {words}") from None
     if not isinstance(model, keras.Model):
         raise ModelError(f"Expected a Keras model in {str(path)!r}, got {type(model).__name__}.")

@@ -39,7 +39,12 @@ class TerminalProgress(Progress):
             self.say(text)
             yield lambda: None
             return
-        columns = (TextColumn("[dim]•[/dim] {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("[dim]•[/dim] {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Bars(*columns, console=self.console) as bars:
             task = bars.add_task(text, total=total)
             yield lambda: bars.advance(task)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .analyze import Analysis
-from .verify import Verification
+from .results import Verification
 
 #: Raised whenever a field of report.json changes its meaning or goes.
 SCHEMA_VERSION = 1

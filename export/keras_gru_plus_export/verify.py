@@ -8,7 +8,6 @@ most 1 LSB apart in each operator, and a state feeds that back).
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -18,73 +17,13 @@ from keras_gru_plus.quantization import QuantizedModel
 
 from . import tflite
 from .convert import ConversionError, is_timed
-from .data import Data, classes, metric_for, output_names, score
+from .data import Data, check_target, classes, input_names, metric_for, output_names, score
 from .devices import host
+from .results import Equality, Result, Verification
 
 RUNTIMES = ("litert", "litert-reference", "tflm", "tflite-runtime", "tflite-runtime-reference")
 #: Samples on which the modes are compared with each other.
 COMPARED = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What one way to run the model gave.
-
-    Attributes:
-        runtime: "float", "fake_quant" or a runtime's name.
-        version: of the runtime.
-        samples: how many.
-        score: accuracy or mean absolute error; None without targets.
-        agreement: share of samples with the fake-quant model's class (for regression: of values
-            within 1 LSB of it).
-        largest_lsb, mean_lsb: difference from the fake-quant model in steps of the output's grid.
-        seconds: for all samples.
-        reason: why it did not run.
-    """
-
-    runtime: str
-    version: str | None = None
-    samples: int = 0
-    score: float | None = None
-    agreement: float | None = None
-    largest_lsb: int | None = None
-    mean_lsb: float | None = None
-    seconds: float | None = None
-    reason: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Equality:
-    """Whether two modes' files gave the same integers on one runtime."""
-
-    runtime: str
-    mode: str
-    reference: str
-    samples: int
-    differing: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Verification:
-    """All results for one model.
-
-    Attributes:
-        metric: "accuracy", "mae" or None without targets.
-        source: where the samples came from: "evaluation", "calibration" or "random".
-        results: one for each way to run the model.
-        equalities: modes compared within each runtime.
-        confusion: runtime → matrix `[true, predicted]` of counts.
-    """
-
-    metric: str | None
-    source: str
-    results: list[Result]
-    equalities: list[Equality]
-    confusion: dict[str, list[list[int]]]
-
-    def of(self, runtime: str) -> Result:
-        """The result of one runtime."""
-        return next(result for result in self.results if result.runtime == runtime)
 
 
 def verify(
@@ -107,7 +46,7 @@ def verify(
         mode: the file whose results are reported.
         float_model: scored as "float"; by default the quantized model's layers without quantization.
         source: where `data` came from, for the report.
-        metric: overrides the one that the targets imply.
+        metric: overrides the one that the targets imply; without targets it says what agreement means.
         runtime_python: Python interpreter of an environment with tflite-runtime.
 
     Raises:
@@ -115,10 +54,13 @@ def verify(
     """
     name = output_names(model)[0]
     target = data.targets.get(name)
-    metric = metric_for(target, metric) if target is not None else None
-    fed = list(data.inputs.values())
-    reference = _first(model.predict(fed, verbose=0, batch_size=256))
-    truth = _first((float_model or model.float_model()).predict(fed, verbose=0, batch_size=256))
+    metric = metric_for(target, metric)
+    float_model = float_model or model.float_model()
+    fed = [data.inputs[key] for key in input_names(model)]
+    reference = _first(model.predict(_packed(model, fed), verbose=0, batch_size=256))
+    truth = _first(float_model.predict(_packed(float_model, fed), verbose=0, batch_size=256))
+    if target is not None:
+        check_target(name, target, str(metric), reference.shape)
     flat = tflite.load(files[mode])
     grids = {key: tflite.grid(flat.subgraphs[0].tensors[i]) for key, i in tflite.signature(flat).inputs.items()}
     output_grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[name]])
@@ -128,8 +70,9 @@ def verify(
     def scored(prediction: np.ndarray) -> float | None:
         return None if metric is None or target is None else score(metric, prediction, target)
 
+    against = _against(truth, reference, output_grid, metric)
     results = [
-        Result("float", keras.__version__, len(data), scored(truth), **_against(truth, reference, output_grid)),
+        Result("float", keras.__version__, len(data), scored(truth), **against),
         Result("fake_quant", keras.__version__, len(data), scored(reference)),
     ]
     equalities: list[Equality] = []
@@ -150,7 +93,7 @@ def verify(
         except host.RuntimeFailure as failure:
             raise ConversionError(f"Expected the file to run on {runtime}, but: {failure}") from None
         prediction = host.dequantize(raw, output_grid)
-        against = _against(prediction, reference, output_grid)
+        against = _against(prediction, reference, output_grid, metric)
         results.append(
             Result(runtime, version, len(data), scored(prediction), seconds=round(run.seconds, 3), **against)
         )
@@ -171,6 +114,12 @@ def _known(grid: tflite.Grid | None) -> tflite.Grid:
     return grid
 
 
+def _packed(model: keras.Model, arrays: list[np.ndarray]) -> Any:
+    """Arrays in the structure that the model was built with; Keras warns about any other."""
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.pack_sequence_as(structure, arrays)
+
+
 def _first(outputs: Any) -> np.ndarray:
     """The first output, on which scores and comparisons are made."""
     return np.asarray(keras.tree.flatten(outputs)[0])
@@ -183,9 +132,9 @@ def _whole(model: QuantizedModel, mode: str, outputs: np.ndarray, shape: tuple[i
     return outputs.reshape(shape) if is_timed(model)[0] else outputs[:, -1].reshape(shape)
 
 
-def _against(prediction: np.ndarray, reference: np.ndarray, grid: tflite.Grid) -> dict[str, Any]:
+def _against(prediction: np.ndarray, reference: np.ndarray, grid: tflite.Grid, metric: str | None) -> dict[str, Any]:
     steps = np.abs(np.rint(prediction / grid.scale) - np.rint(reference / grid.scale))
-    if reference.shape[-1] > 1:
+    if metric == "accuracy" or (metric is None and reference.shape[-1] > 1):
         agreement = float((classes(prediction) == classes(reference)).mean())
     else:
         agreement = float((steps <= 1).mean())

@@ -64,8 +64,15 @@ class Converter:
         process = self._process
         if process is None or process.poll() is not None:
             process = self._start()
-        assert process.stdin is not None and process.stdout is not None
-        watchdog = threading.Timer(self.timeout, process.kill)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        watchdog = threading.Timer(self.timeout, end)
         watchdog.start()
         try:
             process.stdin.write(request + "\n")
@@ -73,14 +80,16 @@ class Converter:
             line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
+        except BaseException:  # interrupted: the answer would be taken for that of the next request
+            self.close()
+            raise
         finally:
-            in_time = watchdog.is_alive()
             watchdog.cancel()
-        if line:
+        if line.endswith("\n"):
             return dict(json.loads(line))
         code = process.wait()
         message = f"The converter process died ({describe_exit(code)})"
-        if not in_time:
+        if late.is_set():
             message += f" after its {self.timeout:g} s were over"
         tail = self._tail()
         self.close()
@@ -88,7 +97,7 @@ class Converter:
 
     def _start(self) -> subprocess.Popen[str]:
         self.close()
-        self._log = tempfile.TemporaryFile(mode="w+", errors="replace")
+        self._log = tempfile.TemporaryFile(mode="w+", errors="replace")  # noqa: SIM115 (`close` closes it)
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(Path(__file__))],
@@ -160,7 +169,7 @@ def _serve() -> None:
         try:
             _convert(json.loads(line))
             answer: dict[str, Any] = {}
-        except Exception as error:  # whatever the converter raises becomes the parent's ConversionError
+        except Exception as error:  # noqa: BLE001 (whatever the converter raises becomes the parent's ConversionError)
             words = str(error).strip() or type(error).__name__
             position = max(words.find("error:"), 0)
             answer = {"error": f"{type(error).__name__}: {words[position : position + 600]}"}
@@ -169,4 +178,6 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
+    # Python puts this file's folder first, where modules such as html.py hide the standard library's.
+    sys.path = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
     _serve()

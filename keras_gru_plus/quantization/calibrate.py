@@ -36,7 +36,7 @@ def calibrate(
         raise ValueError(f"Expected `percentile` to be in (50, 100], got {percentile!r}.")
     if not model.recipe.bits:
         return model
-    observe = tf.function(model.observe, reduce_retracing=True)
+    observe = tf.function(model.observe, reduce_retracing=True, autograph=False)
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     model.reset_states()
     for batch in _batches(model, data, batch_size):
@@ -59,8 +59,11 @@ def calibrate(
 def _batches(model: QuantizedModel, data: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
     if isinstance(data, np.ndarray | list | dict) or tf.is_tensor(data):
         arrays = checked_inputs(model, data)
-        for start in range(0, len(arrays[0]), batch_size):
-            yield [array[start : start + batch_size] for array in arrays]
+        fixed = model.inputs[0].shape[0]
+        for start in range(0, len(arrays[0]), fixed or batch_size):
+            batch = [array[start : start + (fixed or batch_size)] for array in arrays]
+            missing = (fixed or 0) - len(batch[0])  # repeated samples change no extreme
+            yield [np.concatenate([b, np.repeat(b[-1:], missing, axis=0)]) for b in batch] if missing > 0 else batch
         return
     if not hasattr(data, "__iter__"):
         raise TypeError(f"Expected arrays or an iterable of batches as calibration data, got {type(data).__name__}.")

@@ -141,6 +141,11 @@ class QuantizedModel(keras.Model):
             tensors = keras.tree.flatten((args, kw))
             inputs = [t for t in tensors if isinstance(t, keras.KerasTensor)]
             check_layer(layer)
+            if layer.weights and any(node.layer is layer for node in nodes):
+                raise ValueError(
+                    f"Expected layer {layer.name!r} ({type(layer).__name__}) to be used once, got it on several "
+                    "tensors, each with ranges of its own; use a layer for each."
+                )
             if len(inputs) != 1:
                 raise ValueError(
                     f"Expected layer {layer.name!r} ({type(layer).__name__}) to have one input, got {len(inputs)}; "

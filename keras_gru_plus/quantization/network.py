@@ -283,4 +283,3 @@ def _refusal(layer: Any) -> str | None:
     if activation is not None and activations.name_of(activation) not in ("linear", "relu", "softmax"):
         activations.quantized_form(activation)
     return None
-

@@ -15,6 +15,9 @@ from .recipe import Recipe
 FIXED = {Grid.GATE: (0.0, 255 / 256), Grid.UNIT: (-1.0, 127 / 128)}
 #: A tap that only ever saw zeros still needs a grid.
 SMALLEST_RANGE = 2.0**-10
+#: Calibrated ranges are this much wider than what was seen. A range of exactly [-2, 2], which differences of
+#: saturated values have, would put every second result on a rounding tie, where runtimes differ.
+HEADROOM = 1.004
 
 
 class _RangeFactory:
@@ -83,10 +86,10 @@ class Tap:
     def set_range(self, low: float, high: float) -> None:
         """Sets the range so that it covers [low, high]."""
         if self.grid is Grid.LEARNED:
-            bound = max(-low, high * 128 / 127, SMALLEST_RANGE)
+            bound = max(-low, high * 128 / 127, SMALLEST_RANGE) * HEADROOM
             low, high = -bound, bound * 127 / 128
         else:
-            low, high = 0.0, max(high, SMALLEST_RANGE)
+            low, high = 0.0, max(high, SMALLEST_RANGE) * HEADROOM
         self._variables["min_var"].assign(np.float32(low))
         self._variables["max_var"].assign(np.float32(high))
 

@@ -21,6 +21,10 @@ def carried_state(model: ModelT) -> None:
             condition, body = tflite.while_parts(model, loop)
             for k in range(len(body.inputs)):
                 if body.tensors[body.inputs[k]].type == TYPE.FLOAT32:
+                    if tflite.consumers(condition, condition.inputs[k]):
+                        raise PassError(
+                            f"Expected float loop variable {k} to be left alone by the condition, got it read"
+                        )
                     grid = _quantize_body(model, body, k)
                     _set_int8(condition.tensors[condition.inputs[k]], grid)
                     _quantize_initial(model, graph, loop, k, grid)
@@ -79,6 +83,8 @@ def _quantize_result(model: ModelT, graph: SubGraphT, loop: OperatorT, k: int, g
     pending = [loop.outputs[k]]
     while pending:
         result = pending.pop()
+        if result in graph.outputs:
+            raise PassError(f"Expected the result of loop variable {k} to be quantized, got it as an output")
         _set_int8(graph.tensors[result], grid)
         for user in tflite.consumers(graph, result):
             kind = tflite.op_name(model, user)
@@ -88,4 +94,6 @@ def _quantize_result(model: ModelT, graph: SubGraphT, loop: OperatorT, k: int, g
                 tflite.replace_tensor(model, graph, user.outputs[0], result)
                 graph.operators = [op for op in graph.operators if op is not user]
             else:
-                raise PassError(f"Expected the result of loop variable {k} to be quantized to the loop's grid, got {kind}")
+                raise PassError(
+                    f"Expected the result of loop variable {k} to be quantized to the loop's grid, got {kind}"
+                )

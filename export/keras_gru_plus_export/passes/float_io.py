@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from .. import tflite
 from ..tflite import OP, TYPE, ModelT
+from . import PassError
 
 
 def float_io(model: ModelT) -> None:
     """Applies the pass to the main graph; the signature follows."""
     graph = model.subgraphs[0]
+    for index in (*graph.inputs, *graph.outputs):
+        if graph.tensors[index].type != TYPE.INT8:
+            name = tflite.text(graph.tensors[index].name)
+            raise PassError(f"Expected {name!r} to be int8, got {tflite.type_name(graph.tensors[index])}")
     renamed: dict[int, int] = {}
     before, after = [], []
     for index in graph.inputs:

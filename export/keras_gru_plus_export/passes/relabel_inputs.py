@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import tflite
 from ..tflite import OP, ModelT, OperatorT, SubGraphT
+from . import PassError
 
 
 def relabel_inputs(model: ModelT, scales: dict[int, float]) -> None:
@@ -17,6 +18,9 @@ def relabel_inputs(model: ModelT, scales: dict[int, float]) -> None:
     """
     graph = model.subgraphs[0]
     for index, scale in scales.items():
+        grid = tflite.grid(graph.tensors[index])
+        if grid is None or grid.zero_points != (0,):
+            raise PassError(f"Expected an input with zero point 0, got {grid}")
         _through_one_reshape(model, graph, index)
         tensor = graph.tensors[index]
         others = [op for op in tflite.consumers(graph, index) if tflite.op_code(model, op) != OP.RESHAPE]
