@@ -22,7 +22,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow lint bench tflite-runtime clean
+.PHONY: help demo test slow notebooks lint bench tflite-runtime clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,12 @@ demo: $(STAMP) ## train, quantize, export and verify a small model; result in de
 test: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run the fast tests
 	$(call pytest)
 
-slow: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run the slow tests
+slow: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run the slow tests and, briefly, the notebooks
 	$(call pytest,-m "slow and not long")
+	KGP_NOTEBOOK_EPOCHS=1 $(BIN)/python -m pytest --nbmake notebooks
+
+notebooks: $(STAMP) ## run the notebooks and keep their outputs
+	$(BIN)/python -m pytest --nbmake --overwrite notebooks
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -74,9 +77,22 @@ def convert(
     module = _Module(model, mode, shapes)
     per_channel = model.recipe.weights == "per_channel"
     with tempfile.TemporaryDirectory(prefix="kgp-") as directory:
-        tf.saved_model.save(module, directory, signatures=module.function)
+        with _quiet_tensorflow():
+            tf.saved_model.save(module, directory, signatures=module.function)
         raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
     return _finish(raw, module, io=io, per_channel=per_channel, keep_names=keep_names)
+
+
+@contextlib.contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Without the line about assets that TensorFlow logs for every SavedModel."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_names: bool) -> bytes:
