@@ -1,9 +1,11 @@
-"""Activations with an int8 form, and the hard sigmoid with a slope of one's choice."""
+"""Activations with an int8 form, and those that Keras does not have: some variants need them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Kind = Literal["operator", "table", "clip", "relu", "linear"]
 
 
 @dataclass(frozen=True)
@@ -11,22 +13,41 @@ class QuantizedForm:
     """How an activation is computed in int8.
 
     Attributes:
-        grid: "gate" (scale 1/256, zero point -128) or "unit" (scale 1/128, zero point 0).
-        saturating: if true the activation is `clip(slope * v + offset)` to the grid's range, which a
-            FULLY_CONNECTED or ADD does for free; if false it is an operator of its own.
+        kind: "operator" (LOGISTIC, TANH or SOFTMAX, whose kernels fix the output's grid), "table" (any function
+            of one number: a look-up of 256 entries), "clip" (`clip(slope * v + offset)` to the grid's range, which
+            a FULLY_CONNECTED or ADD does for free), "relu" (fused into the operator before it) or "linear".
+        grid: name of the output's `Grid`: "gate" (scale 1/256, zero point -128), "unit" (scale 1/128, zero point
+            0), "positive" or "learned".
+        slope, offset: of kind "clip".
     """
 
+    kind: Kind
     grid: str
-    saturating: bool = False
     slope: float = 1.0
     offset: float = 0.0
 
+    @property
+    def saturating(self) -> bool:
+        """Whether the activation is the clip of its tap."""
+        return self.kind == "clip"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the values stay in [-1, 1]."""
+        return self.grid in ("gate", "unit")
+
 
 _FORMS = {
-    "sigmoid": QuantizedForm("gate"),
-    "tanh": QuantizedForm("unit"),
-    "hard_sigmoid": QuantizedForm("gate", saturating=True, slope=1 / 6, offset=0.5),
-    "hard_tanh": QuantizedForm("unit", saturating=True),
+    "sigmoid": QuantizedForm("operator", "gate"),
+    "tanh": QuantizedForm("operator", "unit"),
+    "hard_sigmoid": QuantizedForm("clip", "gate", slope=1 / 6, offset=0.5),
+    "hard_tanh": QuantizedForm("clip", "unit"),
+    "relu": QuantizedForm("relu", "positive"),
+    "linear": QuantizedForm("linear", "learned"),
+    "softsign": QuantizedForm("table", "unit"),
+    "softsign_gate": QuantizedForm("table", "gate"),
+    "log_space": QuantizedForm("table", "positive"),
+    "decay": QuantizedForm("table", "gate"),
 }
 
 QUANTIZABLE = tuple(_FORMS)
@@ -37,22 +58,57 @@ def name_of(activation: Any) -> str:
     return getattr(activation, "__name__", None) or type(activation).__name__
 
 
+def form_of(activation: Any) -> QuantizedForm | None:
+    """The int8 form of an activation, None if it has none."""
+    slope = getattr(activation, "hard_sigmoid_slope", None)
+    if slope is not None:
+        return QuantizedForm("clip", "gate", slope=slope, offset=0.5)
+    return _FORMS.get(name_of(activation))
+
+
 def quantized_form(activation: Any) -> QuantizedForm:
     """The int8 form of a recurrent layer's activation.
 
     Raises:
         ValueError: if there is none; lists those that have one.
     """
-    slope = getattr(activation, "hard_sigmoid_slope", None)
-    if slope is not None:
-        return QuantizedForm("gate", saturating=True, slope=slope, offset=0.5)
-    form = _FORMS.get(name_of(activation))
+    form = form_of(activation)
     if form is None:
         raise ValueError(
             f"Expected an activation that can be quantized ({', '.join(QUANTIZABLE)} or "
             f"HardSigmoid(slope)), got {name_of(activation)!r}."
         )
     return form
+
+
+def softsign_gate(value: Any) -> Any:
+    r"""Softsign as a gate, $(1 + v / (1 + |v|)) / 2$.
+
+    Source: Amoh & Odame 2019, "An Optimized Recurrent Unit for Ultra-Low-Power Keyword Spotting".
+    """
+    from keras import ops
+
+    return 0.5 * ops.softsign(value) + 0.5
+
+
+def log_space(value: Any) -> Any:
+    r"""Positive and nearly linear: $v + 1/2$ where $v \ge 0$, $\sigma(v)$ elsewhere.
+
+    Source: Feng et al. 2024, "Were RNNs All We Needed?", the function g of appendix B.
+    """
+    from keras import ops
+
+    return ops.where(value >= 0, value + 0.5, ops.sigmoid(value))
+
+
+def decay(value: Any) -> Any:
+    r"""$\exp(-\max(0, v))$: 1 down to 0.
+
+    Source: Che et al. 2018, "Recurrent Neural Networks for Multivariate Time Series with Missing Values", eq. 10.
+    """
+    from keras import ops
+
+    return ops.exp(-ops.relu(value))
 
 
 class HardSigmoid:
@@ -96,3 +152,7 @@ class HardSigmoid:
 
     def __hash__(self) -> int:
         return hash(("HardSigmoid", self.slope))
+
+
+#: What is registered with Keras, beside `HardSigmoid`, and can be named as a string.
+FUNCTIONS = {function.__name__: function for function in (softsign_gate, log_space, decay)}

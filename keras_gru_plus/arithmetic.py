@@ -1,18 +1,21 @@
-"""The operations in which cells are written, in float; `Trace` lists a cell's linears and taps.
+"""The operations in which cells are written, and their float form.
 
-A cell says *what* it computes (`cells/`), an arithmetic *how*. Fake quantization and the exported
-graph are this arithmetic with `tap` (and little else) overridden, so each equation exists once.
+A cell says *what* it computes (`cells/`), an arithmetic *how*. Fake quantization, the exported graph and the
+associative scan are this arithmetic with few methods overridden, so each equation exists once.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import activations
 from .cells import Cell
+
+if TYPE_CHECKING:
+    from .plan import PlannedLinear
 
 
 class Grid(enum.Enum):
@@ -21,55 +24,99 @@ class Grid(enum.Enum):
     LEARNED = "learned"  #: symmetric, zero point 0, range observed
     POSITIVE = "positive"  #: [0, max], zero point -128, range observed
     GATE = "gate"  #: scale 1/256, zero point -128: what LOGISTIC and SOFTMAX kernels write
-    UNIT = "unit"  #: scale 1/128, zero point 0: what TANH writes, and every bounded state
+    UNIT = "unit"  #: scale 1/128, zero point 0: what TANH writes, and states in [-1, 1]
+    DOUBLE = "double"  #: scale 1/64, zero point 0: states in [-2, 2]
+
+
+@dataclass
+class Operand:
+    """What a linear multiplies with a weight; a tuple is concatenated (a window of inputs)."""
+
+    weight: str
+    value: Any
+
+    @property
+    def window(self) -> tuple[Any, ...]:
+        """The values side by side."""
+        return self.value if isinstance(self.value, tuple) else (self.value,)
 
 
 @dataclass
 class Linear:
-    """Not yet computed `x @ kernel[gates] + h @ recurrent_kernel[gates] + bias[gates]`."""
+    """Not yet computed sum of `operand @ weight[gates]` and `bias[gates]`; `bias` names another bias."""
 
     tap: str
     gates: tuple[str, ...]
-    x: Any = None
-    h: Any = None
+    operands: tuple[Operand, ...]
+    bias: str | None = None
 
 
 @dataclass
 class Sum:
-    """Not yet computed `u + v`."""
+    """Not yet computed `u + v`, or `u - v`."""
 
     tap: str
     u: Any
     v: Any
+    minus: bool = False
 
 
 class Arithmetic:
     """The vocabulary of cells. Subclasses compute; `tap` sees every named intermediate.
 
-    `linear` and `add` are lazy: an activation that saturates (hard_tanh, hard_sigmoid) can then be
+    `linear`, `add` and `sub` are lazy: an activation that saturates (hard_tanh, hard_sigmoid) can then be
     folded into them in quantized arithmetic, where clipping to the output range is free.
     """
 
     #: Saturating activations become the clip of their tap; the linear carries slope and offset.
     folds_saturation: ClassVar[bool] = False
+    #: Grid of a value that nothing bounds.
+    unbounded: ClassVar[Grid] = Grid.LEARNED
 
     def __init__(self, cell: Cell, activation: Callable[..., Any], recurrent_activation: Callable[..., Any]) -> None:
         self.cell = cell
         self.activation = activation
         self.recurrent_activation = recurrent_activation
+        self.training = False
+        self._low: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     # -- operations that a cell uses -------------------------------------------------------------
 
-    def linear(self, tap: str, gates: tuple[str, ...], x: Any = None, h: Any = None) -> Linear:
+    def linear(
+        self, tap: str, gates: tuple[str, ...], x: Any = None, h: Any = None, bias: str | None = None, **others: Any
+    ) -> Linear:
         """`x W + h U + b` for the column blocks of `gates`, side by side.
 
-        `x` or `h` may be absent; a tuple `x` (a window of inputs) is concatenated, newest first.
+        `x` or `h` may be absent; a tuple (a window of inputs) is concatenated, newest first. `others` are further
+        operands by the name of their weight, `bias` the name of a bias that no gate owns.
         """
-        return Linear(tap, gates, x, h)
+        given = {"kernel": x, "recurrent_kernel": h, **others}
+        operands = tuple(self._operand(weight, value) for weight, value in given.items() if value is not None)
+        return Linear(tap, gates, operands, bias)
+
+    def _operand(self, weight: str, value: Any) -> Operand:
+        """The operand of a weight; of its second factor where the weight has a low rank."""
+        if weight not in self.cell.ranks:
+            return Operand(weight, value)
+        key = (weight, id(value))
+        if key not in self._low:
+            count = sum(name == weight for name, _ in self._low)
+            tap = f"{'x' if weight == 'kernel' else 'h'}_low{count or ''}"
+            low = self.settle(Linear(tap, (), (Operand(f"{weight}_in", value),)))
+            self._low[key] = (value, low)  # the value, too: its id is its name as long as it lives
+        return Operand(f"{weight}_out", self._low[key][1])
+
+    def constant(self, name: str) -> Any:
+        """The value called `name` among the cell's `constants`, `(units,)` or `(1,)`."""
+        raise NotImplementedError
 
     def add(self, tap: str, u: Any, v: Any) -> Sum:
         """`u + v`."""
         return Sum(tap, self.settle(u), self.settle(v))
+
+    def sub(self, tap: str, u: Any, v: Any) -> Sum:
+        """`u - v`."""
+        return Sum(tap, self.settle(u), self.settle(v), minus=True)
 
     def mul(self, tap: str, u: Any, v: Any) -> Any:
         """`u * v`, element-wise."""
@@ -79,23 +126,75 @@ class Arithmetic:
         """`gate * h` for a gate in [0, 1] and a state: stays on the state's grid."""
         return self.tap(tap, gate * h, self.state_grid)
 
-    def interpolate(self, tap: str, gate: Any, start: Any, end: Any) -> Any:
-        """`start + gate * (end - start)`: the new state."""
+    def interpolate(self, tap: str, gate: Any, start: Any, end: Any, grid: Grid | None = None) -> Any:
+        """`start + gate * (end - start)`: the new state, on the state's grid unless another is given."""
         difference = self.tap(f"{tap}_diff", end - start)
         step = self.tap(f"{tap}_step", gate * difference)
-        return self.tap(tap, start + step, self.state_grid)
+        return self.tap(tap, start + step, grid or self.state_grid)
+
+    def state(self, tap: str, u: Any, v: Any) -> Any:
+        """`u + v` as the new state."""
+        return self.tap(tap, u + v, self.state_grid)
 
     def gate(self, tap: str, pre: Any) -> Any:
         """The recurrent activation of `pre`."""
-        return self._activate(tap, pre, self.recurrent_activation)
+        return self.activate(tap, pre, self.recurrent_activation)
 
     def candidate(self, tap: str, pre: Any) -> Any:
         """The activation of `pre`."""
-        return self._activate(tap, pre, self.activation)
+        return self.activate(tap, pre, self.activation)
+
+    def activate(self, tap: str, pre: Any, activation: Callable[..., Any]) -> Any:
+        """`activation` of `pre`."""
+        if not self.folds_saturation:
+            return self.tap(tap, activation(self.settle(pre)))
+        form, grid = activations.quantized_form(activation), self.grid_of(activation)
+        if form.kind == "clip":
+            return self.tap(tap, self._clipped(tap, pre, form), grid)
+        if form.kind in ("relu", "linear"):
+            value = self.compute(pre) if isinstance(pre, Linear | Sum) else pre
+            return self.tap(tap, self.apply(activation, value) if form.kind == "relu" else value, grid)
+        return self.tap(tap, self.apply(activation, self.settle(pre)), grid)
+
+    def _clipped(self, tap: str, pre: Any, form: activations.QuantizedForm) -> Any:
+        """What a saturating activation clips: slope and offset are in a linear's weights, else operators."""
+        if isinstance(pre, Linear) or (isinstance(pre, Sum) and (form.slope, form.offset) == (1.0, 0.0)):
+            return self.compute(pre)
+        value = self.settle(pre)
+        if form.slope != 1.0 or not form.offset:
+            # A factor of exactly 1 is folded away, and with it the operator that changes the grid.
+            factor = form.slope if form.slope != 1.0 else NEARLY_ONE
+            value = value * factor
+        if form.offset:
+            value = self.tap(f"{tap}_slope", value) + form.offset
+        return value
+
+    def apply(self, activation: Callable[..., Any], value: Any) -> Any:
+        """An activation that is an operator, a table or fused into the operator before it."""
+        return activation(value)
 
     def split(self, value: Any, parts: int) -> list[Any]:
         """Equal parts along the last axis."""
         raise NotImplementedError
+
+    def columns(self, x: Any, first: int, last: int | None) -> Any:
+        """Columns `first` to `last` (exclusive) of the input, to be an operand of `linear`."""
+        return x[..., first:last]
+
+    def real(self, tap: str, x: Any) -> Any:
+        """The input, or columns of it, for element-wise use."""
+        return self.tap(tap, x)
+
+    def mask(self, tap: str, x: Any) -> Any:
+        """Columns of the input that are 0 or 1, for element-wise use as a gate."""
+        return self.tap(tap, x, Grid.GATE)
+
+    def without_nan(self, x: Any) -> tuple[Any, Any]:
+        """The input with 0 for NaN, and 1 where it was a number."""
+        from keras import ops
+
+        seen = ops.logical_not(ops.isnan(x))
+        return ops.where(seen, x, ops.zeros_like(x)), ops.cast(seen, x.dtype)
 
     # -- what a subclass defines -----------------------------------------------------------------
 
@@ -111,7 +210,15 @@ class Arithmetic:
 
     @property
     def state_grid(self) -> Grid:
-        return Grid.UNIT if self.cell.bounded else Grid.LEARNED
+        """Grid of the states: fixed where the mathematics bounds them."""
+        form = activations.form_of(self.activation)
+        if self.cell.bound is None or form is None or not form.bounded:
+            return Grid.LEARNED
+        return Grid.UNIT if self.cell.bound <= 1 else Grid.DOUBLE
+
+    def grid_of(self, activation: Callable[..., Any]) -> Grid:
+        """Grid of an activation's output."""
+        return Grid(activations.quantized_form(activation).grid)
 
     def settle(self, value: Any) -> Any:
         """The tapped value of a lazy operation; any other value as it is."""
@@ -119,13 +226,29 @@ class Arithmetic:
             return self.tap(value.tap, self.compute(value))
         return value
 
-    def _activate(self, tap: str, pre: Any, activation: Callable[..., Any]) -> Any:
-        if self.folds_saturation:
-            form = activations.quantized_form(activation)
-            if form.saturating:
-                return self.tap(tap, self.compute(pre), Grid(form.grid))
-            return self.tap(tap, activation(self.settle(pre)), Grid(form.grid))
-        return self.tap(tap, activation(self.settle(pre)))
+    def run(self, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        """One step of the cell, with zoneout."""
+        self._low.clear()
+        output, new = self.cell.step(self, x, tuple(states))
+        self._low.clear()
+        zoned = [
+            self.zone_out(tap, name, old, value)
+            for tap, name, old, value in zip(self.cell.state_taps, self.cell.states, states, new, strict=True)
+        ]
+        kept = [after for before, after in zip(new, zoned) if before is output]
+        return (kept[0] if kept else output), zoned
+
+    def zone_out(self, tap: str, name: str, old: Any, new: Any) -> Any:
+        """In inference the mean `new + zoneout * (old - new)`; training keeps `old` at random (see `Float`)."""
+        if tap == name:
+            return new
+        difference = self.tap(f"{tap}_diff", old - new)
+        step = self.tap(f"{tap}_step", difference * self.cell.zoneout)
+        return self.tap(tap, new + step, self.state_grid)
+
+
+#: A factor that changes a value's grid and nothing else.
+NEARLY_ONE = 0.999999
 
 
 class Float(Arithmetic):
@@ -136,67 +259,118 @@ class Float(Arithmetic):
     """
 
     def __init__(self, layer: Any) -> None:
+        from .plan import plan_of
+
         super().__init__(layer.variant, layer.activation, layer.recurrent_activation)
         self.layer = layer
         self.input_masks: dict[str, Any] | None = None
         self.recurrent_masks: dict[str, Any] | None = None
-        self.weights = {linear.tap: self.prepare(linear) for linear in plan_of(layer).linears}
+        self.linears = plan_of(layer).linears
+        self.prepare_all()
 
-    def prepare(self, linear: PlannedLinear) -> tuple[Any, Any, Any]:
-        """Kernel, recurrent kernel and bias for the gates of one linear; None where there is none."""
-        kernel = self.block("kernel", self.cell.kernel, linear.gates) if linear.x else None
-        recurrent = self.block("recurrent_kernel", self.cell.recurrent_kernel, linear.gates) if linear.h else None
-        return kernel, recurrent, self.bias(linear)
+    def prepare_all(self) -> None:
+        """Everything that is the same in each step."""
+        self.weights = {linear.tap: self.prepare(linear) for linear in self.linears}
+        self.constants = {
+            name: self.prepare_constant(name, value) for name, value in self.cell.constants(self).items()
+        }
+
+    def prepare(self, linear: PlannedLinear) -> tuple[list[Any], Any]:
+        """The kernel of each operand and the bias for the gates of one linear; None where there is none."""
+        return [self.block(operand.weight, linear.gates) for operand in linear.operands], self.bias(linear)
+
+    def prepare_constant(self, name: str, value: Any) -> Any:
+        """One of the cell's constants."""
+        return value
+
+    def constant(self, name: str) -> Any:
+        return self.constants[name]
+
+    def weight(self, name: str) -> Any:
+        """The layer's weight called `name`, as the cell's equations mean it."""
+        return self.cell.effective_weight(name, self.layer)
 
     def bias(self, linear: PlannedLinear) -> Any:
         """The sum of the biases that belong to one linear (see `Cell`), or None."""
-        if not self.layer.use_bias:
-            return None
         parts = []
         gates = linear.gates
-        if set(gates) <= set(self.cell.bias) and (linear.x or not set(gates) & set(self.cell.kernel)):
-            parts.append(self.block("bias", self.cell.bias, gates))
-        if linear.h and set(gates) <= set(self.cell.recurrent_bias):
-            parts.append(self.block("recurrent_bias", self.cell.recurrent_bias, gates))
+        if linear.bias:
+            return self.weight(linear.bias) if self.layer.use_bias else None
+        reads_x = any(operand.weight.startswith("kernel") for operand in linear.operands)
+        reads_h = any(operand.weight.startswith("recurrent") for operand in linear.operands)
+        if reads_x or not set(gates) & set(self.cell.kernel):
+            parts.append(self.bias_of(gates))
+        if self.layer.use_bias and reads_h and gates and set(gates) <= set(self.cell.recurrent_bias):
+            parts.append(self.block("recurrent_bias", gates))
+        parts = [part for part in parts if part is not None]
         return sum(parts[1:], parts[0]) if parts else None
 
-    def block(self, weight: str, order: tuple[str, ...], gates: tuple[str, ...]) -> Any:
-        """The columns of `gates` out of a weight whose column blocks are `order`."""
+    def bias_of(self, gates: tuple[str, ...]) -> Any:
+        """Bias of `gates` with what the variant adds to it, or None."""
         from keras import ops
 
-        value = self.layer.weight(weight)
+        has_bias = self.layer.use_bias or self.cell.implicit_bias
+        owned = set(gates) & set(self.cell.bias) if has_bias else set()
+        if not owned and not any(gate in self.cell.offsets for gate in gates):
+            return None
+        if owned == set(gates) and not set(gates) & set(self.cell.offsets):
+            return self.block("bias", gates)
+        parts = []
+        for gate in gates:
+            part = ops.full((self.layer.units,), self.cell.offsets.get(gate, 0.0), self.layer.compute_dtype)
+            parts.append(part + self.block("bias", (gate,)) if gate in owned else part)
+        return _joined(parts)
+
+    def number(self, value: float) -> Any:
+        """A constant of the equations, `(1,)`."""
+        from keras import ops
+
+        return ops.full((1,), value, self.layer.compute_dtype)
+
+    def constant_gate(self, gate: str) -> Any:
+        """The recurrent activation of a gate's bias, for gates that see nothing."""
+        bias = self.bias_of((gate,))
+        return self.recurrent_activation(self.number(0.0) if bias is None else bias)
+
+    def block(self, weight: str, gates: tuple[str, ...]) -> Any:
+        """The columns of `gates` out of a weight; all columns of one without gates."""
+        from keras import ops
+
+        value = self.weight(weight)
         units = self.layer.units
-        if gates == order:
+        order = self.cell.order_of(weight)
+        if not gates or gates == order:
             return value
         first = order.index(gates[0])
         if order[first : first + len(gates)] == gates:
             return value[..., first * units : (first + len(gates)) * units]
-        return ops.concatenate([self.block(weight, order, (gate,)) for gate in gates], axis=-1)
+        return ops.concatenate([self.block(weight, (gate,)) for gate in gates], axis=-1)
 
     def compute(self, pending: Linear | Sum) -> Any:
-        from keras import ops
-
         if isinstance(pending, Sum):
-            return pending.u + pending.v
-        kernel, recurrent, bias = self.weights[pending.tap]
-        parts = []
-        if pending.x is not None:
-            parts.append(self._matmul(pending.x, kernel, pending.gates, self.input_masks))
-        if pending.h is not None:
-            parts.append(self._matmul(pending.h, recurrent, pending.gates, self.recurrent_masks))
+            return pending.u - pending.v if pending.minus else pending.u + pending.v
+        kernels, bias = self.weights[pending.tap]
+        parts = [self._matmul(operand, k, pending.gates) for operand, k in zip(pending.operands, kernels)]
         if bias is not None:
             parts.append(bias)
-        return sum(parts[1:], parts[0]) if len(parts) > 1 else ops.convert_to_tensor(parts[0])
+        return sum(parts[1:], parts[0])
 
-    def _matmul(self, value: Any, kernel: Any, gates: tuple[str, ...], masks: dict[str, Any] | None) -> Any:
+    def _matmul(self, operand: Operand, kernel: Any, gates: tuple[str, ...]) -> Any:
         from keras import ops
 
-        window = value if isinstance(value, tuple) else (value,)
+        masks = {
+            "kernel": self.input_masks,
+            "kernel_in": self.input_masks,
+            "recurrent_kernel": self.recurrent_masks,
+            "recurrent_kernel_in": self.recurrent_masks,
+        }.get(operand.weight)
         if masks is None:
-            return ops.matmul(_joined(window), kernel)
+            return ops.matmul(_joined(operand.window), kernel)
+        gates = gates or tuple(masks)[:1]  # gates that share a factor of low rank share its mask
         blocks = ops.split(kernel, len(gates), axis=-1)
         parts = [
-            ops.matmul(_joined([part * masks[gate] for part in window]), block) for gate, block in zip(gates, blocks)
+            ops.matmul(_joined([part * masks[gate] for part in operand.window]), block)
+            for gate, block in zip(gates, blocks)
         ]
         return _joined(parts)
 
@@ -205,16 +379,24 @@ class Float(Arithmetic):
 
         return list(ops.split(value, parts, axis=-1))
 
+    def zone_out(self, tap: str, name: str, old: Any, new: Any) -> Any:
+        from keras import ops, random
+
+        if tap == name or not self.training:
+            return super().zone_out(tap, name, old, new)
+        draws = random.uniform(ops.shape(new), dtype="float32", seed=self.layer.seed_generator)
+        return self.tap(tap, ops.where(draws < self.cell.zoneout, old, new), self.state_grid)
+
     # -- the time loop ---------------------------------------------------------------------------
+
+    def begin(self, sequences: Any, mask: Any, training: bool) -> None:
+        """Called before a time loop with its whole input."""
+        if self.cell.begin(self, sequences, mask, training):
+            self.prepare_all()
 
     def carried(self, batch: Any) -> list[Any]:
         """Further loop states, each `(batch, n)`; float arithmetic carries none."""
         return []
-
-    def run(self, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-        """One step of the cell on `states` (with what `carried` added at the end)."""
-        output, new = self.cell.step(self, x, tuple(states))
-        return output, list(new)
 
     def absorb(self, carried: list[Any]) -> None:
         """Takes what the loop carried, once after it."""
@@ -224,116 +406,3 @@ def _joined(parts: Sequence[Any]) -> Any:
     from keras import ops
 
     return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-
-
-@dataclass(frozen=True)
-class PlannedLinear:
-    """One linear of a cell: which gates, which operands, and the saturating activation that follows."""
-
-    tap: str
-    gates: tuple[str, ...]
-    x: bool
-    h: bool
-    slope: float = 1.0
-    offset: float = 0.0
-
-
-@dataclass
-class Plan:
-    """What one step of a cell consists of, in order."""
-
-    linears: list[PlannedLinear] = field(default_factory=list)
-    taps: dict[str, Grid] = field(default_factory=dict)
-    #: Element-wise operations that each cost one multiply or addition per unit.
-    elementwise: int = 0
-
-
-class Trace(Arithmetic):
-    """Runs a cell's step on nothing and records its `Plan`."""
-
-    def __init__(self, cell: Cell, activation: Any, recurrent_activation: Any, quantized: bool) -> None:
-        super().__init__(cell, activation, recurrent_activation)
-        self.folds_saturation = quantized  # type: ignore[misc]
-        self.plan = Plan()
-
-    def tap(self, name: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
-        if name in self.plan.taps:
-            raise ValueError(f"Expected each tap of {self.cell.name!r} once, got {name!r} twice.")
-        self.plan.taps[name] = grid
-        return value
-
-    def compute(self, pending: Linear | Sum) -> Any:
-        if isinstance(pending, Linear):
-            has_x, has_h = pending.x is not None, pending.h is not None
-            self.plan.linears.append(PlannedLinear(pending.tap, pending.gates, has_x, has_h))
-        return _Value(self.plan)
-
-    def split(self, value: Any, parts: int) -> list[Any]:
-        return [value] * parts
-
-    def gate(self, tap: str, pre: Any) -> Any:
-        activation = self.recurrent_activation
-        bounded = self.folds_saturation and self.cell.bounded
-        if bounded and activations.quantized_form(activation).grid != Grid.GATE.value:
-            raise ValueError(
-                f"Expected a `recurrent_activation` with values in [0, 1] for variant {self.cell.name!r}, got "
-                f"{activations.name_of(activation)!r}, with which the state leaves [-1, 1]."
-            )
-        return super().gate(tap, pre)
-
-    def _activate(self, tap: str, pre: Any, activation: Any) -> Any:
-        if not self.folds_saturation:  # float: any callable will do, and `_Value` is nothing to call it on
-            self.settle(pre)
-            return self.tap(tap, _Value(self.plan))
-        form = activations.quantized_form(activation)
-        if not form.saturating:
-            self.settle(pre)
-        elif not isinstance(pre, Linear | Sum):
-            raise ValueError(
-                f"Expected an activation that is an operator of its own for {tap!r} of variant {self.cell.name!r}, "
-                f"got {activations.name_of(activation)!r}; use 'tanh' or 'sigmoid' there."
-            )
-        else:
-            value = self.compute(pre)
-            if isinstance(pre, Linear):
-                planned = self.plan.linears[-1]
-                self.plan.linears[-1] = PlannedLinear(
-                    planned.tap, planned.gates, planned.x, planned.h, form.slope, form.offset
-                )
-            elif (form.slope, form.offset) != (1.0, 0.0):
-                raise ValueError(
-                    f"Expected an activation whose slope is 1 after a sum in variant {self.cell.name!r}, got "
-                    f"{activations.name_of(activation)!r}; use 'hard_tanh', 'tanh' or 'sigmoid' there."
-                )
-            del value
-        return self.tap(tap, _Value(self.plan), Grid(form.grid))
-
-
-class _Value:
-    """Stands for any tensor in a `Trace` and counts the element-wise operations on it."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-
-    def _operate(self, other: object) -> _Value:
-        self.plan.elementwise += 1
-        return self
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _operate
-
-
-def trace(cell: Cell, activation: Any = None, recurrent_activation: Any = None, *, quantized: bool) -> Plan:
-    """The plan of one step of `cell`.
-
-    Raises:
-        ValueError: if `quantized` and an activation has no int8 form in its place.
-    """
-    recorder = Trace(cell, activation, recurrent_activation, quantized)
-    states = tuple(_Value(recorder.plan) for _ in cell.state_sizes(1, 1))
-    cell.step(recorder, _Value(recorder.plan), states)
-    return recorder.plan
-
-
-def plan_of(layer: Any, *, quantized: bool = False) -> Plan:
-    """The plan of a `GRUPlusCell`'s step."""
-    return trace(layer.variant, layer.activation, layer.recurrent_activation, quantized=quantized)

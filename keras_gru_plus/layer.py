@@ -13,11 +13,13 @@ from keras import ops
 from . import activations, cells
 from .arithmetic import Float
 from .initializers import Chrono
+from .scan import Scanning
 
 _PACKAGE = "keras_gru_plus"
 
 # Written without a decorator so that `activations` needs no Keras to be imported.
-keras.saving.register_keras_serializable(_PACKAGE)(activations.HardSigmoid)
+for _activation in (activations.HardSigmoid, *activations.FUNCTIONS.values()):
+    keras.saving.register_keras_serializable(_PACKAGE)(_activation)
 
 
 def _resolve(cell: cells.Cell, activation: Any, recurrent_activation: Any) -> tuple[Any, Any]:
@@ -25,6 +27,10 @@ def _resolve(cell: cells.Cell, activation: Any, recurrent_activation: Any) -> tu
         activation = cell.activation
     if isinstance(recurrent_activation, str) and recurrent_activation == "auto":
         recurrent_activation = cell.recurrent_activation
+    activation, recurrent_activation = (
+        activations.FUNCTIONS.get(given, given) if isinstance(given, str) else given
+        for given in (activation, recurrent_activation)
+    )
     return activation, recurrent_activation
 
 
@@ -95,9 +101,11 @@ class GRUPlusCell(keras.layers.GRUCell):
         self.variant = cell
         if self.implementation == 1:  # a mask for each gate, as in Keras
             self.dropout_mask_count = len(cell.gates)
-        if "x" not in cell.states:  # else the sizes are known once the input is
-            self._set_state_size(0)
+        if cell.state_sizes(1, units) == cell.state_sizes(2, units):  # else known once the input is
+            self._set_state_size(1)
         self._arithmetic: Float | None = None
+        #: Mean and variance of the present batch, for a variant with batch normalization.
+        self.statistics: tuple[Any, Any] | None = None
 
     def _set_state_size(self, features: int) -> None:
         sizes = self.variant.state_sizes(features, self.units)
@@ -106,17 +114,21 @@ class GRUPlusCell(keras.layers.GRUCell):
     def build(self, input_shape: Any) -> None:
         """Creates the weights that the variant lists."""
         keras.layers.Layer.build(self, input_shape)
-        self._set_state_size(input_shape[-1])
+        features = input_shape[-1]
+        self.variant.check(features, self.units)
+        self.variant = self.variant.for_sizes(features, self.units)
+        self._set_state_size(features)
         self.bias = None
-        roles = ("kernel", "recurrent", "bias")
-        for name, shape in self.variant.weights(input_shape[-1], self.units, self.use_bias).items():
-            role = next(r for r in (roles[2], roles[1], roles[0]) if r in name)
+        for name, shape in self.variant.weights(features, self.units, self.use_bias).items():
+            role = next((role for role in ("bias", "recurrent", "kernel") if role in name), None)
+            given = self.variant.initializer(name)
             weight = self.add_weight(
                 shape=shape,
                 name=name,
-                initializer=self._initializer(role),
-                regularizer=getattr(self, f"{role}_regularizer"),
-                constraint=getattr(self, f"{role}_constraint"),
+                initializer=_initializer(given) if given is not None else self._initializer(role or "kernel"),
+                regularizer=role and getattr(self, f"{role}_regularizer"),
+                constraint=role and getattr(self, f"{role}_constraint"),
+                trainable=name not in self.variant.frozen,
             )
             setattr(self, name, weight)
 
@@ -149,18 +161,27 @@ class GRUPlusCell(keras.layers.GRUCell):
         """One step; see the class."""
         nested = isinstance(states, list | tuple)
         arithmetic = self.arithmetic
-        arithmetic.input_masks = arithmetic.recurrent_masks = None
-        if training and 0.0 < self.dropout < 1.0:
-            mask = self.get_dropout_mask(inputs)
-            if isinstance(mask, list):
-                arithmetic.input_masks = dict(zip(self.variant.gates, mask))
-            else:
-                inputs = inputs * mask
+        arithmetic.training = training
+        arithmetic.recurrent_masks = None
+        inputs = self.with_dropout(arithmetic, inputs, training)
         if training and 0.0 < self.recurrent_dropout < 1.0:
             mask = self.get_recurrent_dropout_mask(states[0] if nested else states)
             arithmetic.recurrent_masks = dict(zip(self.variant.gates, mask))
         output, new = arithmetic.run(inputs, list(states) if nested else [states])
         return output, (new if nested else new[0])
+
+    def with_dropout(self, arithmetic: Float, inputs: Any, training: bool) -> Any:
+        """The inputs `(batch, features)` or `(batch, timesteps, features)` with dropout, or its masks handed on."""
+        arithmetic.input_masks = None
+        if not (training and 0.0 < self.dropout < 1.0):
+            return inputs
+        whole = len(inputs.shape) == 3
+        mask = self.get_dropout_mask(inputs[:, 0] if whole else inputs)
+        masks = [ops.expand_dims(m, 1) if whole else m for m in (mask if isinstance(mask, list) else [mask])]
+        if not isinstance(mask, list):
+            return inputs * masks[0]
+        arithmetic.input_masks = dict(zip(self.variant.gates, masks))
+        return inputs
 
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:
         """Zeros for every state."""
@@ -309,6 +330,9 @@ class GRUPlus(keras.layers.GRU):
                 "activations, on a GPU), got another; use use_cudnn='auto'."
             )
         states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+        arithmetic.begin(sequences, mask, training)
+        if type(arithmetic) is Float and self._may_scan(mask):
+            return self._scan(sequences, states, training)
         carried = arithmetic.carried(ops.shape(sequences)[0])
         with self.cell.computing(arithmetic):
             last, outputs, new = keras.layers.RNN.inner_loop(
@@ -317,15 +341,37 @@ class GRUPlus(keras.layers.GRU):
         arithmetic.absorb(list(new[len(states) :]))
         return last, outputs, new[: len(states)]
 
+    def _may_scan(self, mask: Any) -> bool:
+        return self.variant.scan and mask is None and not self.unroll and not self.variant.zoneout
+
+    def _scan(self, sequences: Any, states: list[Any], training: bool) -> Any:
+        """What the time loop gives, without one."""
+        arithmetic = Scanning(self.cell)
+        if self.go_backwards:
+            sequences = ops.flip(sequences, axis=1)
+        sequences = self.cell.with_dropout(arithmetic, sequences, training)
+        outputs, new = arithmetic.sequence(sequences, states)
+        return outputs[:, -1], outputs, new
+
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
         config = {"variant": _serialize(self.variant), "use_cudnn": self.use_cudnn}
         return {**super().get_config(), **config}
 
 
+def _initializer(given: str | float | tuple[float, float]) -> Any:
+    """A Keras initializer for what a variant says: a name, a constant, or the ends of a uniform distribution."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, tuple):
+        return keras.initializers.RandomUniform(*given)
+    return keras.initializers.Constant(given)
+
+
 def _serialize(cell: cells.Cell) -> Any:
-    """A plain name where it says everything."""
-    options = {key: value for key, value in cell.options().items() if key != "reset_after"}
+    """A plain name where it says everything; `reset_after` is the layer's own argument, sizes follow the input."""
+    derived = ("reset_after", "projected", "values")
+    options = {key: value for key, value in cell.options().items() if key not in derived}
     return {"name": cell.name, **options} if options else cell.name
 
 

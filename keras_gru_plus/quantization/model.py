@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..arithmetic import Grid, plan_of
+from ..arithmetic import Grid
 from ..layer import GRUPlus
+from ..plan import plan_of
 from .cells import FakeQuant, Observing
 from .network import Network, Node, Pending, Value, check_layer
 from .recipe import Recipe
@@ -107,7 +108,7 @@ def state_values(layer: GRUPlus, outputs: Any, x: Value | None = None) -> list[V
     """A recurrent layer's output and states as values on their taps' grids; a delayed input is on that of `x`."""
     cell = layer.variant
     taps = plan_of(layer.cell, quantized=True).taps
-    names = (cell.output, *cell.states)
+    names = (cell.output_tap, *cell.state_taps)
     flat = keras.tree.flatten(outputs)
     return [
         Value(tensor, x.grid, x.key, x.unit)

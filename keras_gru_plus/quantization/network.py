@@ -265,7 +265,7 @@ def check_layer(layer: Any) -> None:
 
 def _refusal(layer: Any) -> str | None:
     if isinstance(layer, GRUPlus):
-        from ..arithmetic import plan_of
+        from ..plan import plan_of
 
         plan_of(layer.cell, quantized=True)
         return None

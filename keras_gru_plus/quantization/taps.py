@@ -12,7 +12,7 @@ from ..arithmetic import Grid
 from .recipe import Recipe
 
 #: Real range of the grids that the kernels fix; zero is on the grid exactly.
-FIXED = {Grid.GATE: (0.0, 255 / 256), Grid.UNIT: (-1.0, 127 / 128)}
+FIXED = {Grid.GATE: (0.0, 255 / 256), Grid.UNIT: (-1.0, 127 / 128), Grid.DOUBLE: (-2.0, 127 / 64)}
 #: A tap that only ever saw zeros still needs a grid.
 SMALLEST_RANGE = 2.0**-10
 #: Calibrated ranges are this much wider than what was seen. A range of exactly [-2, 2], which differences of
@@ -103,22 +103,20 @@ class Tap:
     def bound(self) -> Any:
         """The m that maps the tap's largest magnitude to 1: -min, or max for a grid that starts at 0."""
         low, high = self.range()
-        return -low if self.grid in (Grid.LEARNED, Grid.UNIT) else high
+        return high if self.grid in (Grid.POSITIVE, Grid.GATE) else -low
 
 
 class WeightTap:
-    """Quantization point of a kernel: symmetric, narrow range, scale = max|w| / 127 of its present value.
+    """Quantization point of a weight: symmetric, narrow range, scale = max|w| / 127 of its present value.
 
     The range follows the weights at every call, in inference as well, as it will at export.
     """
 
-    def __init__(self, key: str, shape: tuple[int, ...], recipe: Recipe, store: keras.layers.Layer) -> None:
+    def __init__(self, key: str, shape: tuple[int, ...], per_channel: bool, store: keras.layers.Layer) -> None:
         from tensorflow_model_optimization.quantization.keras.quantizers import LastValueQuantizer
 
         self.key = key
-        self._quantizer = LastValueQuantizer(
-            num_bits=8, per_axis=recipe.weights == "per_channel", symmetric=True, narrow_range=True
-        )
+        self._quantizer = LastValueQuantizer(num_bits=8, per_axis=per_channel, symmetric=True, narrow_range=True)
         self._variables = self._quantizer.build(tf.TensorShape(shape), key, _RangeFactory(store))
 
     def fake_quant(self, kernel: Any) -> Any:
@@ -154,9 +152,16 @@ class TapStore(keras.layers.Layer):
         return found
 
     def weight(self, key: str, shape: tuple[int, ...]) -> WeightTap:
-        """The weight tap called `key`, created at its first use."""
+        """The tap of the kernel called `key`, created at its first use."""
+        return self._weight_tap(key, shape, self.recipe.weights == "per_channel")
+
+    def constant(self, key: str, shape: tuple[int, ...]) -> WeightTap:
+        """The tap of an element-wise weight called `key`, created at its first use; it has one scale."""
+        return self._weight_tap(key, shape, False)
+
+    def _weight_tap(self, key: str, shape: tuple[int, ...], per_channel: bool) -> WeightTap:
         if key not in self._taps:
-            self._taps[key] = WeightTap(key, shape, self.recipe, self)
+            self._taps[key] = WeightTap(key, shape, per_channel, self)
         found = self._taps[key]
         assert isinstance(found, WeightTap)
         return found
