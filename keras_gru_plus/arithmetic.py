@@ -107,7 +107,7 @@ class Arithmetic:
         return Operand(f"{weight}_out", self._low[key][1])
 
     def constant(self, name: str) -> Any:
-        """The value called `name` among the cell's `constants`, `(units,)` or `(1,)`."""
+        """The value called `name` among the cell's `constants`, `(units,)` or `(1,)`; ask anew for each use."""
         raise NotImplementedError
 
     def add(self, tap: str, u: Any, v: Any) -> Sum:
@@ -152,7 +152,8 @@ class Arithmetic:
         if form.kind == "clip":
             return self.tap(tap, self._clipped(tap, pre, form), grid)
         if form.kind in ("relu", "linear"):
-            value = self.compute(pre) if isinstance(pre, Linear | Sum) else pre
+            # Fused into the operator before it; a value that is on a grid already needs one.
+            value = self.compute(pre) if isinstance(pre, Linear | Sum) else pre * NEARLY_ONE
             return self.tap(tap, self.apply(activation, value) if form.kind == "relu" else value, grid)
         return self.tap(tap, self.apply(activation, self.settle(pre)), grid)
 

@@ -331,7 +331,7 @@ class GRUPlus(keras.layers.GRU):
             )
         states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
         arithmetic.begin(sequences, mask, training)
-        if type(arithmetic) is Float and self._may_scan(mask):
+        if type(arithmetic) is Float and self._may_scan(sequences, mask):
             return self._scan(sequences, states, training)
         carried = arithmetic.carried(ops.shape(sequences)[0])
         with self.cell.computing(arithmetic):
@@ -341,8 +341,9 @@ class GRUPlus(keras.layers.GRU):
         arithmetic.absorb(list(new[len(states) :]))
         return last, outputs, new[: len(states)]
 
-    def _may_scan(self, mask: Any) -> bool:
-        return self.variant.scan and mask is None and not self.unroll and not self.variant.zoneout
+    def _may_scan(self, sequences: Any, mask: Any) -> bool:
+        known = sequences.shape[1] is not None  # the scan's depth depends on it
+        return known and self.variant.scan and mask is None and not self.unroll and not self.variant.zoneout
 
     def _scan(self, sequences: Any, states: list[Any], training: bool) -> Any:
         """What the time loop gives, without one."""

@@ -50,9 +50,25 @@ def linear_recurrence(keep: Any, write: Any, initial: Any) -> Any:
     from keras import ops
 
     first = write[:, :1] + keep[:, :1] * ops.expand_dims(initial, 1)
-    write = ops.concatenate([first, write[:, 1:]], axis=1)
+    return _prefixes(keep, ops.concatenate([first, write[:, 1:]], axis=1))
 
-    def compose(left: tuple[Any, Any], right: tuple[Any, Any]) -> tuple[Any, Any]:
-        return left[0] * right[0], right[0] * left[1] + right[1]
 
-    return ops.associative_scan(compose, (keep, write), axis=1)[1]
+def _prefixes(keep: Any, write: Any) -> Any:
+    """The recurrence from `h[-1] = 0`: pairs of steps first, then the steps between them, by recursion.
+
+    Twice the work of a loop in about 2 log2(timesteps) operations on whole sequences. (`keras.ops.associative_scan`
+    does the same but loses the static shape on TensorFlow.)
+    """
+    from keras import ops
+
+    timesteps = keep.shape[1]
+    if timesteps == 1:
+        return write
+    pairs = timesteps // 2
+    first, second = slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2)
+    odd = _prefixes(keep[:, first] * keep[:, second], keep[:, second] * write[:, first] + write[:, second])
+    even = write[:, 2::2] + keep[:, 2::2] * odd[:, : (timesteps - 1) // 2]
+    even = ops.concatenate([write[:, :1], even], axis=1)
+    both = ops.stack([even[:, :pairs], odd], axis=2)
+    whole = ops.reshape(both, (-1, 2 * pairs, keep.shape[2]))
+    return ops.concatenate([whole, even[:, pairs:]], axis=1) if timesteps % 2 else whole

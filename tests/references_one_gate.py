@@ -55,7 +55,7 @@ def ligru(weights: list[Array], x: Array, states: list[Array]) -> tuple[Array, l
 
 
 def fastrnn(weights: list[Array], x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
-    """Kusupati et al. 2018, eq. 2: two scalars, each the logistic of a weight; a bias of 1 as in the authors' code."""
+    """Kusupati et al. 2018, eq. 2: two scalars, each the logistic of a weight; bias 1 as in the authors' code."""
     W, U, b, alpha, beta = weights
     (h,) = states
     new = logistic(alpha) * np.tanh(x @ W + h @ U + b + 1) + logistic(beta) * h

@@ -236,7 +236,9 @@ def test_impossible_options_are_refused(variant, message):
 
 
 def test_columns_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"Expected values, as many mask columns and one of time gaps .*got 4 columns"):
+    with pytest.raises(
+        ValueError, match=r"Expected values, as many mask columns and one of time gaps .*got 4 columns"
+    ):
         kgp.GRUPlus(4, variant="grud").build((None, None, 4))
     with pytest.raises(ValueError, match="Expected inputs of 2 columns or more"):
         kgp.GRUPlus(4, variant={"name": "cfc", "elapsed": True}).build((None, None, 1))

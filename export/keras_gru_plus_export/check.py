@@ -55,6 +55,8 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool) -> None:
                     key = tap_of(tensor, expected)
                     found |= {key} if key else set()
                     _check_grid(name, tensor, key, grids)
+            if tflite.op_code(model, op) in (OP.ADD, OP.SUB, OP.MUL):
+                _check_constants(model, graph, op, expected)
             if tflite.op_code(model, op) == OP.FULLY_CONNECTED:
                 _check_weights(model, graph, op, expected, per_channel)
     lost = sorted({*expected.taps.values(), *expected.kernels} - found)
@@ -85,6 +87,24 @@ def _check_grid(name: str, tensor: TensorT, key: str | None, grids: dict[str, Gr
         raise ConversionError(
             f"Expected {wanted} for tap {key or 'of ' + tflite.text(tensor.name)!r}, got {grid} from {name}."
         )
+
+
+def _check_constants(model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expected: Expected) -> None:
+    """Element-wise weights on their own scale; single numbers are among those of the arithmetic."""
+    for tensor in (graph.tensors[index] for index in op.inputs):
+        grid = tflite.grid(tensor)
+        if tensor.type != TYPE.INT8 or grid is None or not tflite.is_constant(model, tensor):
+            continue
+        real = (tflite.constant(model, tensor).astype(np.float64).ravel() - grid.zero_point) * grid.scale
+        same = [array for array in expected.constants if array.size == real.size]
+        wanted = [*same, *(np.array([f]) for f in expected.factors if real.size == 1)]
+        # Half a step from rounding where the values are many; a single one is exact but for its scale in float32.
+        close = 0.501 * grid.scale if real.size > 1 else 2e-5 * float(np.abs(real).max())
+        if not any(np.abs(real - array.ravel()).max() <= close for array in wanted):
+            raise ConversionError(
+                f"Expected constants of the model in {tflite.op_name(model, op)} that writes {_describe(graph, op)}, "
+                f"got {real[:3]} on {grid}."
+            )
 
 
 def _check_weights(

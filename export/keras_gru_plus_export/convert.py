@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
+from .passes.table_activations import Tabulate, table_activations
 from .worker import ConversionError
 
 TARGETS = ("litert",)
@@ -100,6 +102,7 @@ def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_nam
     flat = tflite.load(raw)
     try:
         dead_loop_variables(flat)
+        table_activations(flat, _tables(module.expected))
         carried_state(flat)
         check(flat, module.expected, per_channel=per_channel)
         if keep_names:
@@ -114,6 +117,17 @@ def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_nam
     except PassError as error:
         raise ConversionError(f"The converted graph is not one that can be made int8: {error}.") from None
     return tflite.dump(flat)
+
+
+def _tables(expected: Expected) -> dict[str, Tabulate]:
+    """For each marked operation the integers of its activation, rounded as fake quantization rounds."""
+
+    def tabulate(activation: Any, inputs: np.ndarray, grid: tflite.Grid) -> np.ndarray:
+        values = np.asarray(activation(tf.constant(inputs, tf.float32)), np.float64)
+        integers = np.floor(values / grid.scale + 0.5) + grid.zero_point
+        return np.clip(integers, -128, 127).astype(np.int8)
+
+    return {name: functools.partial(tabulate, activation) for name, activation in expected.tables.items()}
 
 
 def _name_by_tap(model: tflite.ModelT, expected: Expected) -> None:

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_gru_plus.arithmetic import Grid, Linear, Sum
+from keras_gru_plus import activations
+from keras_gru_plus.arithmetic import NEARLY_ONE, Grid, Linear, Sum
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.cells import FakeQuant
@@ -34,12 +35,22 @@ class Expected:
         ranges: tap key → (low, high).
         kernels: tap key of a matmul's output → (kernel, bias or None), folded as trained.
         units: input name → real value of int8 128.
+        constants: element-wise weights.
+        factors: numbers that scale or shift a whole tensor.
+        tables: operation name → activation that becomes a look-up table.
     """
 
     taps: dict[str, str] = dataclasses.field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     kernels: dict[str, tuple[np.ndarray, np.ndarray | None]] = dataclasses.field(default_factory=dict)
     units: dict[str, float] = dataclasses.field(default_factory=dict)
+    constants: list[np.ndarray] = dataclasses.field(default_factory=list)
+    factors: list[float] = dataclasses.field(default_factory=list)
+    tables: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def add_factors(self, values: list[float]) -> None:
+        """Adds to `factors`."""
+        self.factors += [float(value) for value in values if value]
 
 
 def _fake_quant(value: Any, bounds: tuple[float, float]) -> Any:
@@ -58,30 +69,62 @@ def _broken_splat(bias: np.ndarray) -> np.ndarray:
 
 
 class GraphCell(FakeQuant):
-    """A cell in the exported graph: one matmul on `[x, h]` for each linear, constants for ranges."""
+    """A cell in the exported graph: one matmul on all operands of a linear, constants for ranges."""
 
     def __init__(self, layer: GRUPlus, network: GraphNetwork, unit: float) -> None:
         self.network = network
         self._joint: dict[str, np.ndarray] = {}
-        self.constants: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._uses = 0
+        self.affine: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         super().__init__(layer.cell, network.store, layer.name, unit=unit, observe=False)
         for linear in self.plan.linears:  # evaluated here, outside any graph
-            bias = self.weights[linear.tap][2]
+            bias = self.weights[linear.tap][1]
             array = None if bias is None else _broken_splat(np.asarray(bias, np.float32))
-            self.constants[linear.tap] = (self._joint[f"{layer.name}/{linear.tap}/kernel"], array)
+            self.affine[linear.tap] = (self._joint[f"{layer.name}/{linear.tap}/kernel"], array)
+        network.expected.add_factors(self._factors())
+
+    def _factors(self) -> list[float]:
+        """Every number by which the arithmetic scales or shifts a tensor."""
+        forms = [activations.form_of(function) for function in (self.activation, self.recurrent_activation)]
+        clips = [value for form in forms if form for value in (form.slope, form.offset)]
+        units = [self.unit_of(name) for name in self.plan.taps]
+        return [*clips, self.cell.zoneout, NEARLY_ONE, self.unit, 1.5 * self.unit, *(1 / unit for unit in units)]
 
     def kernel(self, key: str, joint: Any) -> Any:
         self._joint[key] = np.asarray(joint, np.float32)
         return joint
 
+    def prepare_constant(self, name: str, value: Any) -> Any:
+        array = np.asarray(value, np.float32)
+        self.network.expected.constants.append(array)
+        return array
+
+    def constant(self, name: str) -> Any:
+        # The converter folds constants of zeros and ones, merges equal ones, and quantizes anew what several
+        # operators share: each use is made a little different, far below the weight's step.
+        values = self.constants[name].reshape(1, -1).copy()
+        bound = np.abs(values).max() or np.float32(1)
+        self._uses += 1
+        values[0, 0] += bound * np.float32(1e-6) * self._uses
+        bound *= np.float32(1 + 1.2e-7 * self._uses)
+        return tf.quantization.fake_quant_with_min_max_vars(values, -bound, bound, num_bits=8, narrow_range=True)
+
+    def unit_of(self, source: str) -> float:
+        if source == "x":
+            return float(self.unit)
+        grid = self.plan.taps[source]
+        return 1.0 if grid in (Grid.UNIT, Grid.GATE) else self.network.bounds[f"{self.scope}/{source}"]
+
     def compute(self, pending: Linear | Sum) -> Any:
         if isinstance(pending, Sum):
-            return pending.u + pending.v
-        kernel, bias = self.constants[pending.tap]
-        window = pending.x if isinstance(pending.x, tuple) else (pending.x,)
-        operands = [value for value in (*window, pending.h) if value is not None]
+            return super().compute(pending)
+        self.align(pending)
+        operands = [value for operand in pending.operands for value in operand.window]
         joined = operands[0] if len(operands) == 1 else tf.concat(operands, axis=1)
-        return self.network.affine(joined, kernel, bias)
+        return self.network.affine(joined, *self.affine[pending.tap])
+
+    def apply(self, activation: Any, value: Any) -> Any:
+        return self.network.apply(activation, value)
 
     def split(self, value: Any, parts: int) -> list[Any]:
         return list(tf.split(value, parts, axis=1))
@@ -118,12 +161,14 @@ class GraphNetwork(Network):
                 layer.name: _dense_weights(layer) for layer in model.layers if not isinstance(layer, GRUPlus)
             }
             # Built here, since their constants must be evaluated outside the graph.
-            self._bounds = {key: float(tap.bound()) for key, tap in self.store.all().items()}
+            self.bounds = {key: float(tap.bound()) for key, tap in self.store.all().items()}
+        for bound in self.bounds.values():
+            self.expected.add_factors([bound, 1 / bound])
 
     def input(self, name: str, tensor: Any) -> Value:
         key = f"{name}/input"
-        self.expected.units[name] = self._bounds[key]
-        return Value(_fake_quant(tensor, (-1.0, 127 / 128)), Grid.UNIT, key, self._bounds[key])
+        self.expected.units[name] = self.bounds[key]
+        return Value(_fake_quant(tensor, (-1.0, 127 / 128)), Grid.UNIT, key, self.bounds[key])
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         name = value.op.name
@@ -158,7 +203,16 @@ class GraphNetwork(Network):
         return result
 
     def bound(self, value: Value) -> Any:
-        return self._bounds[value.key]
+        return self.bounds[value.key]
+
+    def apply(self, activation: Any, value: Any) -> Any:
+        """An activation as an operator; a sine, which has no int8 kernel, marks the place of a look-up table."""
+        form = activations.form_of(activation)
+        if form is None or form.kind != "table":
+            return activation(value)
+        marked = tf.math.sin(value, name=f"table{len(self.expected.tables)}_x")
+        self.expected.tables[marked.op.name] = activation
+        return marked
 
     # -- recurrent layers ------------------------------------------------------------------------
 
@@ -179,7 +233,7 @@ class GraphNetwork(Network):
     def _one_step(self, layer: GRUPlus, cell: GraphCell, x: Any) -> tuple[Any, list[Any]]:
         names = state_names(layer)
         states = [
-            self._on_grid(cell, tap, self.states[name]) for tap, name in zip(cell.cell.states, names, strict=True)
+            self._on_grid(cell, tap, self.states[name]) for tap, name in zip(cell.cell.state_taps, names, strict=True)
         ]
         output, new = cell.run(tf.reshape(x, (1, x.shape[-1])), states)
         self.new_states.update(zip(names, new, strict=True))
@@ -192,11 +246,11 @@ class GraphNetwork(Network):
         scope = re.sub(r"\W", "_", f"loop_{layer.name}")  # tells this body's operations from the others'
         rows = tf.reshape(x, (timesteps, 1, features))
         # Loop variables and their taps: the states, then what the output needs beyond them.
-        taps = list(cell.cell.states)
+        taps = list(cell.cell.state_taps)
         carried = [tf.zeros((1, size)) for size in cell.cell.state_sizes(features, layer.units)]
-        beyond = layer.return_sequences or cell.cell.output != cell.cell.states[0]
+        beyond = layer.return_sequences or cell.cell.output_tap != cell.cell.state_taps[0]
         if beyond:
-            taps.append(cell.cell.output)
+            taps.append(cell.cell.output_tap)
             carried.append(tf.zeros((timesteps if layer.return_sequences else 1, layer.units)))
         count = len(cell.cell.states)
 
@@ -207,7 +261,7 @@ class GraphNetwork(Network):
                 output, new = cell.run(tf.gather(rows, index), carried[:count])
                 if layer.return_sequences:  # first in, first out: at the end row 0 is the first output
                     history = tf.concat([carried[-1][1:], output], axis=0)
-                    new = [*new, self._on_grid(cell, cell.cell.output, history)]
+                    new = [*new, self._on_grid(cell, cell.cell.output_tap, history)]
                 elif beyond:
                     new = [*new, output]
                 return t + 1, new

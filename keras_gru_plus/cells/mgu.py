@@ -91,7 +91,7 @@ class MGU3(Cell):
 
     def step(self, a: Any, x: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         (h,) = states
-        f = a.constant("f")
-        c = a.candidate("h_cand", a.linear("h_pre", ("h",), x, a.gated("f_gated", f, h)))
-        h = a.interpolate("h", f, h, c)
+        gated = a.gated("f_gated", a.constant("f"), h)
+        c = a.candidate("h_cand", a.linear("h_pre", ("h",), x, gated))
+        h = a.interpolate("h", a.constant("f"), h, c)
         return h, (h,)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from .. import activations
 from ..arithmetic import NEARLY_ONE, Float, Grid, Linear, Sum
 from ..plan import Plan, PlannedLinear, aligned_tap, plan_of
 from .taps import TapStore
@@ -43,6 +44,13 @@ class Observing(Float):
         if name in self.observed:
             self._seen[name] = tf.stop_gradient(value)
         return value
+
+    def activate(self, tap: str, pre: Any, activation: Any) -> Any:
+        if not self.folds_saturation:
+            pre = self.settle(pre)
+            form = activations.quantized_form(activation)
+            self.tap(f"{tap}_slope", pre * form.slope)  # quantization has it where it cannot be folded
+        return super().activate(tap, pre, activation)
 
     def carried(self, batch: Any) -> list[Any]:
         if not self.observed:
@@ -141,10 +149,14 @@ class FakeQuant(Observing):
 
     def compute(self, pending: Linear | Sum) -> Any:
         if isinstance(pending, Linear):
-            for operand, planned in zip(pending.operands, self.planned[pending.tap].operands):
-                values = tuple(self.aligned(v, s) for v, s in zip(operand.window, planned.sources))
-                operand.value = values if len(values) > 1 else values[0]
+            self.align(pending)
         return super().compute(pending)
+
+    def align(self, pending: Linear) -> None:
+        """Brings all operands to `Grid.UNIT`, so that they can be one row of integers."""
+        for operand, planned in zip(pending.operands, self.planned[pending.tap].operands):
+            values = tuple(self.aligned(v, s) for v, s in zip(operand.window, planned.sources))
+            operand.value = values if len(values) > 1 else values[0]
 
     def aligned(self, value: Any, source: str) -> Any:
         """`value` on `Grid.UNIT`; from a symmetric grid that keeps every integer and only renames it."""

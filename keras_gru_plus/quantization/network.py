@@ -136,25 +136,27 @@ class Network:
         if name == "linear":
             return value
         key = f"{scope}/output"
-        if name == "relu":
-            if isinstance(value, Pending):
-                return Value(self.tap(key, tf.nn.relu(self._compute(value)), Grid.POSITIVE), Grid.POSITIVE, key)
-            value = self.real(scope, value)
-            return Value(self.tap(key, tf.nn.relu(value.tensor), Grid.POSITIVE), Grid.POSITIVE, key)
         if name == "softmax":
             value = self._pre(scope, value)
-            return Value(self.tap(key, tf.nn.softmax(value.tensor), Grid.GATE), Grid.GATE, key)
+            return Value(self.tap(key, self.apply(activation, value.tensor), Grid.GATE), Grid.GATE, key)
         form = activations.quantized_form(activation)
         grid = Grid(form.grid)
-        if not form.saturating:
+        if form.kind == "relu":
+            tensor = self._compute(value) if isinstance(value, Pending) else self.real(scope, value).tensor
+            return Value(self.tap(key, tf.nn.relu(tensor), grid), grid, key)
+        if form.kind != "clip":
             value = self._pre(scope, value)
-            return Value(self.tap(key, activation(value.tensor), grid), grid, key)
+            return Value(self.tap(key, self.apply(activation, value.tensor), grid), grid, key)
         if not isinstance(value, Pending):
             raise ValueError(
                 f"Expected {name!r} of layer {scope!r} right behind a Dense layer, got it elsewhere; "
                 f"pass it as that layer's `activation`."
             )
         return Value(self.tap(key, self._compute(value, form.slope, form.offset), grid), grid, key)
+
+    def apply(self, activation: Callable[..., Any], value: Any) -> Any:
+        """An activation that is an operator or a table."""
+        return activation(value)
 
     def _pre(self, scope: str, value: Value | Pending) -> Value:
         """The input of an activation that is an operator of its own."""
@@ -280,6 +282,6 @@ def _refusal(layer: Any) -> str | None:
     if isinstance(layer, keras.layers.Softmax) and layer.axis != -1:
         return f"axis={layer.axis}; only the last axis is taken"
     activation = getattr(layer, "activation", None)
-    if activation is not None and activations.name_of(activation) not in ("linear", "relu", "softmax"):
+    if activation is not None and activations.name_of(activation) != "softmax":
         activations.quantized_form(activation)
     return None

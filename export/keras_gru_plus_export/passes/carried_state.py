@@ -43,7 +43,7 @@ def _quantize_body(model: ModelT, body: SubGraphT, k: int) -> Grid:
     users, makers = tflite.consumers(body, entry), tflite.producers(body, leave)
     kinds = [tflite.op_name(model, op) for op in users]
     made = [tflite.op_name(model, op) for op in makers]
-    if not users or set(kinds) != {"QUANTIZE"} or made != ["DEQUANTIZE"]:
+    if set(kinds) - {"QUANTIZE"} or made != ["DEQUANTIZE"]:
         raise PassError(
             f"Expected loop variable {k} to be read by QUANTIZE and written by DEQUANTIZE, got {kinds} and {made}"
         )

@@ -1,0 +1,66 @@
+"""Turns DEQUANTIZE → SIN → QUANTIZE, which marks an activation, into a look-up: CAST, ADD 128, GATHER.
+
+An int8 function of one int8 number is a table of 256 entries, whatever the function is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import tflite
+from ..tflite import OP, TYPE, Grid, ModelT, OperatorT, SubGraphT
+from . import PassError
+
+#: (256 real inputs, grid of the output) → 256 integers.
+Tabulate = Callable[[np.ndarray, Grid], np.ndarray]
+
+
+def table_activations(model: ModelT, functions: dict[str, Tabulate]) -> None:
+    """Applies the pass to every SIN.
+
+    Args:
+        functions: operation name → what the marked activation gives.
+    """
+    for graph in model.subgraphs:
+        for op in [op for op in graph.operators if tflite.op_code(model, op) == OP.SIN]:
+            _replace(model, graph, op, functions)
+    tflite.remove_dead(model)
+
+
+def _replace(model: ModelT, graph: SubGraphT, marked: OperatorT, functions: dict[str, Tabulate]) -> None:
+    name = tflite.text(graph.tensors[marked.outputs[0]].name)
+    function = next((f for key, f in functions.items() if name.endswith(key)), None)
+    before, after = tflite.producers(graph, marked.inputs[0]), tflite.consumers(graph, marked.outputs[0])
+    kinds = [tflite.op_name(model, op) for op in (*before, *after)]
+    if function is None or kinds != ["DEQUANTIZE", "QUANTIZE"]:
+        raise PassError(f"Expected a marked activation between DEQUANTIZE and QUANTIZE, got {name!r} between {kinds}")
+    source, result = before[0].inputs[0], after[0].outputs[0]
+    grid, wanted = tflite.grid(graph.tensors[source]), tflite.grid(graph.tensors[result])
+    if grid is None or wanted is None:
+        raise PassError(f"Expected int8 at both ends of the activation {name!r}")
+    inputs = (np.arange(-128, 128) - grid.zero_point) * grid.scale
+    look_up = look_up_operators(model, graph, source, result, function(inputs, wanted))
+    graph.tensors[result].name = name
+    position = next(i for i, op in enumerate(graph.operators) if op is after[0])
+    kept = [op for op in graph.operators[:position] if op is not marked]
+    graph.operators = [*kept, *look_up, *graph.operators[position + 1 :]]
+
+
+def look_up_operators(
+    model: ModelT, graph: SubGraphT, source: int, result: int, table: np.ndarray
+) -> list[OperatorT]:
+    """CAST, ADD 128 and GATHER from tensor `source` to tensor `result`, both int8."""
+    shape = graph.tensors[source].shape
+    wide, index = (tflite.add_tensor(graph, f"look_up_{step}", shape, TYPE.INT32) for step in ("wide", "index"))
+    offset = tflite.add_tensor(graph, "look_up_offset", (), TYPE.INT32)
+    tflite.set_constant(model, graph.tensors[offset], np.array(128, np.int32))
+    entries = tflite.add_tensor(graph, "look_up_table", (256,), TYPE.INT8, tflite.grid(graph.tensors[result]))
+    tflite.set_constant(model, graph.tensors[entries], table)
+    options = tflite.schema
+    return [
+        tflite.new_operator(model, OP.CAST, [source], [wide], options.CastOptionsT(TYPE.INT8, TYPE.INT32)),
+        tflite.new_operator(model, OP.ADD, [wide, offset], [index], options.AddOptionsT()),
+        tflite.new_operator(model, OP.GATHER, [entries, index], [result], options.GatherOptionsT()),
+    ]
