@@ -97,7 +97,9 @@ class GRUPlusCell(keras.layers.GRUCell):
             self.dropout_mask_count = len(cell.gates)
         if "x" not in cell.states:  # else the sizes are known once the input is
             self._set_state_size(0)
+        self.output_size = units
         self._arithmetic: Float | None = None
+        self._carries_output = False
 
     def _set_state_size(self, features: int) -> None:
         sizes = self.variant.state_sizes(features, self.units)
@@ -107,7 +109,7 @@ class GRUPlusCell(keras.layers.GRUCell):
         """Creates the weights that the variant lists."""
         keras.layers.Layer.build(self, input_shape)
         self._set_state_size(input_shape[-1])
-        self.bias = None
+        self.kernel = self.recurrent_kernel = self.bias = None  # Bidirectional asks for all three
         roles = ("kernel", "recurrent", "bias")
         for name, shape in self.variant.weights(input_shape[-1], self.units, self.use_bias).items():
             role = next(r for r in (roles[2], roles[1], roles[0]) if r in name)
@@ -132,13 +134,19 @@ class GRUPlusCell(keras.layers.GRUCell):
         return ops.convert_to_tensor(getattr(self, name))
 
     @contextlib.contextmanager
-    def computing(self, arithmetic: Float) -> Iterator[None]:
-        """Within it every call of this cell computes with `arithmetic`."""
-        before, self._arithmetic = self._arithmetic, arithmetic
+    def computing(self, arithmetic: Float, carries_output: bool = False) -> Iterator[None]:
+        """Within it every call of this cell computes with `arithmetic`.
+
+        Args:
+            arithmetic: what to compute with.
+            carries_output: the first of the states is the last output, in front of the variant's own.
+        """
+        before = self._arithmetic, self._carries_output
+        self._arithmetic, self._carries_output = arithmetic, carries_output
         try:
             yield
         finally:
-            self._arithmetic = before
+            self._arithmetic, self._carries_output = before
 
     @property
     def arithmetic(self) -> Float:
@@ -148,6 +156,8 @@ class GRUPlusCell(keras.layers.GRUCell):
     def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, Any]:
         """One step; see the class."""
         nested = isinstance(states, list | tuple)
+        if self._carries_output:
+            states = states[1:]
         arithmetic = self.arithmetic
         arithmetic.input_masks = arithmetic.recurrent_masks = None
         if training and 0.0 < self.dropout < 1.0:
@@ -160,6 +170,8 @@ class GRUPlusCell(keras.layers.GRUCell):
             mask = self.get_recurrent_dropout_mask(states[0] if nested else states)
             arithmetic.recurrent_masks = dict(zip(self.variant.gates, mask))
         output, new = arithmetic.run(inputs, list(states) if nested else [states])
+        if self._carries_output:
+            new = [output, *new]
         return output, (new if nested else new[0])
 
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:
@@ -309,11 +321,17 @@ class GRUPlus(keras.layers.GRU):
                 "activations, on a GPU), got another; use use_cudnn='auto'."
             )
         states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
-        carried = arithmetic.carried(ops.shape(sequences)[0])
-        with self.cell.computing(arithmetic):
+        batch = ops.shape(sequences)[0]
+        carried = arithmetic.carried(batch)
+        # At a masked step Keras' JAX loop takes the first state for the last output.
+        apart = mask is not None and self.variant.output != self.variant.states[0]
+        apart = apart and keras.backend.backend() == "jax"
+        before = [ops.zeros((batch, self.units), self.compute_dtype)] if apart else []
+        with self.cell.computing(arithmetic, carries_output=apart):
             last, outputs, new = keras.layers.RNN.inner_loop(
-                self, sequences, states + carried, mask=mask, training=training
+                self, sequences, before + states + carried, mask=mask, training=training
             )
+        new = new[len(before) :]
         arithmetic.absorb(list(new[len(states) :]))
         return last, outputs, new[: len(states)]
 
