@@ -19,3 +19,16 @@ def seeded(request):
     """The same initial weights in every run and in any order; tests without Keras do not import it."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """The cells of another shape in test_cells.py are variants too."""
+    from test_cells import OTHERS
+
+    import keras_gru_plus as kgp
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, (cell, _) in OTHERS.items():
+            patch.setitem(kgp.VARIANTS, name, kgp.VARIANTS.get(name, cell))
+        yield
