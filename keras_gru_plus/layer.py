@@ -41,6 +41,9 @@ class GRUPlusCell(keras.layers.GRUCell):
 
     Returns: the output `(batch, units)` and the new states.
 
+    A variant that carries its input knows all state sizes once it is built, and Keras' RNN asks before:
+    build such a cell first for `RNN(cell, return_state=True)` in a Functional model.
+
     Raises:
         ValueError: unknown variant; `reset_after=False` for a variant without that choice.
 
