@@ -2,7 +2,8 @@
 
 Importing this package imports neither Keras nor TensorFlow; each public name loads what it needs
 when it is first used. Layers are registered with Keras as soon as both are imported, in either
-order, so that saved models load without `custom_objects`.
+order, so that saved models load without `custom_objects`. The layers run on Keras' TensorFlow and JAX
+backends; quantization needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def __dir__() -> list[str]:
 
 
 def _register_layers() -> None:
-    modules = [f"{__name__}.{module}" for module in _REGISTERED]
+    registered = _REGISTERED if sys.modules["keras"].backend.backend() == "tensorflow" else _REGISTERED[:1]
+    modules = [f"{__name__}.{module}" for module in registered]
     if any(getattr(sys.modules[name].__spec__, "_initializing", False) for name in modules if name in sys.modules):
         return  # one of them is importing Keras just now and registers its classes itself
     for name in modules:

@@ -266,6 +266,8 @@ class Float(Arithmetic):
         self.layer = layer
         self.input_masks: dict[str, Any] | None = None
         self.recurrent_masks: dict[str, Any] | None = None
+        #: Mean and variance of the present batch, for a cell with batch normalization.
+        self.statistics: tuple[Any, Any] | None = None
         self.linears = plan_of(layer).linears
         self.prepare_all()
 
@@ -289,7 +291,7 @@ class Float(Arithmetic):
 
     def weight(self, name: str) -> Any:
         """The layer's weight called `name`, as the cell's equations mean it."""
-        return self.cell.effective_weight(name, self.layer)
+        return self.cell.effective_weight(name, self)
 
     def bias(self, linear: PlannedLinear) -> Any:
         """The sum of the biases that belong to one linear (see `Cell`), or None."""
@@ -370,7 +372,7 @@ class Float(Arithmetic):
         gates = gates or tuple(masks)[:1]  # gates that share a factor of low rank share its mask
         blocks = ops.split(kernel, len(gates), axis=-1)
         parts = [
-            ops.matmul(_joined([part * masks[gate] for part in operand.window]), block)
+            ops.matmul(_joined([part * masks[gate][..., : part.shape[-1]] for part in operand.window]), block)
             for gate, block in zip(gates, blocks)
         ]
         return _joined(parts)

@@ -47,6 +47,9 @@ class GRUPlusCell(keras.layers.GRUCell):
 
     Returns: the output `(batch, units)` and the new states.
 
+    A variant that carries its input knows all state sizes once it is built, and Keras' RNN asks before:
+    build such a cell first for `RNN(cell, return_state=True)` in a Functional model.
+
     Raises:
         ValueError: unknown variant; `reset_after=False` for a variant without that choice.
 
@@ -99,13 +102,11 @@ class GRUPlusCell(keras.layers.GRUCell):
             **kwargs,
         )
         self.variant = cell
-        if self.implementation == 1:  # a mask for each gate, as in Keras
-            self.dropout_mask_count = len(cell.gates)
         if cell.state_sizes(1, units) == cell.state_sizes(2, units):  # else known once the input is
             self._set_state_size(1)
+        self.output_size = units
         self._arithmetic: Float | None = None
-        #: Mean and variance of the present batch, for a variant with batch normalization.
-        self.statistics: tuple[Any, Any] | None = None
+        self._carries_output = False
 
     def _set_state_size(self, features: int) -> None:
         sizes = self.variant.state_sizes(features, self.units)
@@ -117,8 +118,10 @@ class GRUPlusCell(keras.layers.GRUCell):
         features = input_shape[-1]
         self.variant.check(features, self.units)
         self.variant = self.variant.for_sizes(features, self.units)
+        if self.implementation == 1:  # a mask for each gate, as in Keras
+            self.dropout_mask_count = len(self.variant.gates)
         self._set_state_size(features)
-        self.bias = None
+        self.kernel = self.recurrent_kernel = self.bias = None  # Bidirectional asks for all three
         for name, shape in self.variant.weights(features, self.units, self.use_bias).items():
             role = next((role for role in ("bias", "recurrent", "kernel") if role in name), None)
             given = self.variant.initializer(name)
@@ -129,6 +132,7 @@ class GRUPlusCell(keras.layers.GRUCell):
                 regularizer=role and getattr(self, f"{role}_regularizer"),
                 constraint=role and getattr(self, f"{role}_constraint"),
                 trainable=name not in self.variant.frozen,
+                autocast=name not in self.variant.frozen,
             )
             setattr(self, name, weight)
 
@@ -144,13 +148,19 @@ class GRUPlusCell(keras.layers.GRUCell):
         return ops.convert_to_tensor(getattr(self, name))
 
     @contextlib.contextmanager
-    def computing(self, arithmetic: Float) -> Iterator[None]:
-        """Within it every call of this cell computes with `arithmetic`."""
-        before, self._arithmetic = self._arithmetic, arithmetic
+    def computing(self, arithmetic: Float, carries_output: bool = False) -> Iterator[None]:
+        """Within it every call of this cell computes with `arithmetic`.
+
+        Args:
+            arithmetic: what to compute with.
+            carries_output: the first of the states is the last output, in front of the variant's own.
+        """
+        before = self._arithmetic, self._carries_output
+        self._arithmetic, self._carries_output = arithmetic, carries_output
         try:
             yield
         finally:
-            self._arithmetic = before
+            self._arithmetic, self._carries_output = before
 
     @property
     def arithmetic(self) -> Float:
@@ -160,6 +170,8 @@ class GRUPlusCell(keras.layers.GRUCell):
     def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, Any]:
         """One step; see the class."""
         nested = isinstance(states, list | tuple)
+        if self._carries_output:
+            states = states[1:]
         arithmetic = self.arithmetic
         arithmetic.training = training
         arithmetic.recurrent_masks = None
@@ -168,6 +180,8 @@ class GRUPlusCell(keras.layers.GRUCell):
             mask = self.get_recurrent_dropout_mask(states[0] if nested else states)
             arithmetic.recurrent_masks = dict(zip(self.variant.gates, mask))
         output, new = arithmetic.run(inputs, list(states) if nested else [states])
+        if self._carries_output:
+            new = [output, *new]
         return output, (new if nested else new[0])
 
     def with_dropout(self, arithmetic: Float, inputs: Any, training: bool) -> Any:
@@ -177,7 +191,11 @@ class GRUPlusCell(keras.layers.GRUCell):
             return inputs
         whole = len(inputs.shape) == 3
         mask = self.get_dropout_mask(inputs[:, 0] if whole else inputs)
-        masks = [ops.expand_dims(m, 1) if whole else m for m in (mask if isinstance(mask, list) else [mask])]
+        masks = mask if isinstance(mask, list) else [mask]
+        values = self.variant.values_of(inputs.shape[-1])
+        if values < inputs.shape[-1]:  # times and masks are not dropped
+            masks = [ops.concatenate([m[:, :values], ops.ones_like(m[:, values:])], axis=-1) for m in masks]
+        masks = [ops.expand_dims(m, 1) if whole else m for m in masks]
         if not isinstance(mask, list):
             return inputs * masks[0]
         arithmetic.input_masks = dict(zip(self.variant.gates, masks))
@@ -333,11 +351,17 @@ class GRUPlus(keras.layers.GRU):
         arithmetic.begin(sequences, mask, training)
         if type(arithmetic) is Float and self._may_scan(sequences, mask):
             return self._scan(sequences, states, training)
-        carried = arithmetic.carried(ops.shape(sequences)[0])
-        with self.cell.computing(arithmetic):
+        batch = ops.shape(sequences)[0]
+        carried = arithmetic.carried(batch)
+        # At a masked step Keras' JAX loop takes the first state for the last output.
+        apart = mask is not None and self.variant.output != self.variant.states[0]
+        apart = apart and keras.backend.backend() == "jax"
+        before = [ops.zeros((batch, self.units), self.compute_dtype)] if apart else []
+        with self.cell.computing(arithmetic, carries_output=apart):
             last, outputs, new = keras.layers.RNN.inner_loop(
-                self, sequences, states + carried, mask=mask, training=training
+                self, sequences, before + states + carried, mask=mask, training=training
             )
+        new = new[len(before) :]
         arithmetic.absorb(list(new[len(states) :]))
         return last, outputs, new[: len(states)]
 

@@ -4,42 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layers import cell_of, columns, draw, options
 from references import REFERENCES, run
 
 import keras_gru_plus as kgp
-from keras_gru_plus.cells import Cell
 
 # float64 leaves only the order of summation; a wrong term shows from 1e-3 on.
 EXACT = 1e-12
 # One float32 step: pre-activations up to about 8 with 2^-24 relative error, halved at least by the gates; relative
 # where a variant's numbers are not bounded.
 ONE_STEP = 1e-6
-
-
-def options(name: str) -> dict:
-    return {"variant": name, **REFERENCES[name].options}
-
-
-def cell_of(name: str) -> Cell:
-    return kgp.variants.get(options(name)["variant"])
-
-
-def columns(name: str, features: int) -> int:
-    """Columns of an input of `features` values."""
-    cell = cell_of(name)
-    if isinstance(cell, kgp.variants.GRUD):
-        return 2 * features + 1
-    return features + 1 if isinstance(cell, kgp.variants.CfC) and cell.elapsed else features
-
-
-def draw(name: str, rng: np.random.Generator, shape: tuple[int, ...], size: float = 1.0) -> np.ndarray:
-    """Inputs `(…, features)` with the further columns of the variant: masks are 0 or 1, times positive."""
-    *rows, features = shape
-    x = rng.normal(0, size, (*rows, columns(name, features)))
-    if isinstance(cell_of(name), kgp.variants.GRUD):
-        x[..., features:-1] = x[..., features:-1] > 0
-        x[..., -1] = np.abs(x[..., -1])
-    return x
 
 
 def layer(name: str, units: int, features: int, rng: np.random.Generator, **arguments):

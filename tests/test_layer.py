@@ -1,39 +1,22 @@
-"""`GRUPlus` as a Keras layer: equal to `keras.layers.GRU` where that exists, and to Keras' contract elsewhere."""
+"""`GRUPlus` beside `keras.layers.GRU`, its arguments, files, imports and errors; test_contract.py has the rest."""
 
 import inspect
 import json
-import os
 import pathlib
-import subprocess
-import sys
-import textwrap
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from layers import close, python, randomized
 
 import keras_gru_plus as kgp
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
-# Both compute the same float32 sums in another order: at most some 10 roundings of 2^-24 to numbers below 4.
-FLOAT32 = 1e-6
 
 X = np.random.default_rng(0).normal(0, 1, (BATCH, TIMESTEPS, FEATURES)).astype(np.float32)
 LENGTHS = np.array([6, 4, 1, 0])  # full, two cut, and a row of which nothing is left
 RIGHT = np.arange(TIMESTEPS) < LENGTHS[:, None]
-
-
-def randomized(layer):
-    """The layer with all weights, the biases included, drawn at random."""
-    rng = np.random.default_rng(1)
-    layer.set_weights([rng.normal(0, 0.7, w.shape).astype(np.float32) for w in layer.get_weights()])
-    return layer
-
-
-def close(got, wanted, tolerance=FLOAT32):
-    for a, b in zip(keras.tree.flatten(got), keras.tree.flatten(wanted), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
 # -- the drop-in ------------------------------------------------------------------------------------
@@ -135,62 +118,7 @@ def test_masks_and_initial_states_of_a_functional_model():
     assert np.abs(started - ours([x, -h])[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("variant", kgp.VARIANTS)
-def test_the_cell_in_an_rnn_equals_the_layer(variant):
-    layer = kgp.GRUPlus(UNITS, variant=variant, return_sequences=True, return_state=True)
-    cells = keras.layers.RNN(kgp.GRUPlusCell(UNITS, variant=variant), return_sequences=True, return_state=True)
-    cells.build(X.shape)
-    layer.build(X.shape)
-    layer.set_weights(randomized(cells).get_weights())
-    close(cells(X, mask=RIGHT), layer(X, mask=RIGHT))
-
-
-@pytest.mark.parametrize("variant", kgp.VARIANTS)
-def test_stacked_cells_equal_stacked_layers(variant):
-    stacked = keras.layers.RNN([kgp.GRUPlusCell(UNITS, variant=variant), kgp.GRUPlusCell(2, variant=variant)])
-    stacked.build(X.shape)
-    weights = randomized(stacked).get_weights()
-    first, second = kgp.GRUPlus(UNITS, variant=variant, return_sequences=True), kgp.GRUPlus(2, variant=variant)
-    layers = keras.Sequential([keras.Input(X.shape[1:]), first, second])
-    layers.set_weights(weights)
-    close(stacked(X), layers(X))
-
-
-@pytest.mark.parametrize("variant", kgp.VARIANTS)
-def test_bidirectional_is_one_layer_each_way_and_can_be_saved(variant, tmp_path):
-    both = keras.layers.Bidirectional(kgp.GRUPlus(UNITS, variant=variant, return_sequences=True))
-    model = keras.Sequential([keras.Input(X.shape[1:]), both])
-    forward = kgp.GRUPlus(UNITS, variant=variant, return_sequences=True)
-    backward = kgp.GRUPlus(UNITS, variant=variant, return_sequences=True, go_backwards=True)
-    for layer, half in ((forward, both.forward_layer), (backward, both.backward_layer)):
-        layer.build(X.shape)
-        layer.set_weights(randomized(half).get_weights())
-    backward.set_weights([2 * w for w in backward.get_weights()])
-    both.backward_layer.set_weights(backward.get_weights())
-    expected = np.concatenate([forward(X), np.asarray(backward(X))[:, ::-1]], axis=-1)
-    close(model(X), expected)
-    model.save(tmp_path / "both.keras")
-    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "both.keras")(X), model(X))
-
-
 # -- configs and files --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("variant", kgp.VARIANTS)
-def test_a_saved_model_gives_equal_outputs(variant, tmp_path):
-    gates = kgp.activations.HardSigmoid(0.3)
-    model = keras.Sequential(
-        [
-            keras.Input((None, FEATURES)),
-            kgp.GRUPlus(UNITS, variant=variant, return_sequences=True, dropout=0.2),
-            kgp.GRUPlus(2, "hard_tanh", gates, False, variant=variant, go_backwards=True),
-        ]
-    )
-    randomized(model)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(X), model(X))
-    assert [type(layer) for layer in loaded.layers] == [kgp.GRUPlus, kgp.GRUPlus]
 
 
 @pytest.mark.parametrize(
@@ -218,18 +146,6 @@ def test_a_config_keeps_every_argument(cls, options):
         assert getattr(again, name, None) == getattr(layer, name, None)
     if "variant" in options:
         assert cell.variant == kgp.variants.get(options["variant"])
-
-
-def python(code, *arguments, flags=()):
-    """The standard output of a fresh process."""
-    done = subprocess.run(
-        [sys.executable, *flags, "-c", textwrap.dedent(code), *map(str, arguments)],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -321,37 +237,3 @@ def test_more_impossible_arguments():
         kgp.GRUPlus(UNITS, variant="mgu", use_cudnn=True)(X)
     with pytest.raises(ValueError, match="Expected `slope` to be above 0, got 0"):
         kgp.activations.HardSigmoid(0)
-
-
-# -- training ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("variant", kgp.VARIANTS)
-def test_mixed_precision_trains_a_step(variant):
-    model = keras.Sequential([keras.Input(X.shape[1:]), kgp.GRUPlus(UNITS, variant=variant, dtype="mixed_float16")])
-    exact = keras.Sequential([keras.Input(X.shape[1:]), kgp.GRUPlus(UNITS, variant=variant)])
-    exact.set_weights(randomized(model).get_weights())
-    output = model(X)
-    assert output.dtype == tf.float16
-    # Six steps of some ten roundings to 11 bits, on values below 1.
-    np.testing.assert_allclose(output, exact(X), rtol=0, atol=60 * 2**-12)
-    before = model.get_weights()
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
-    loss = model.fit(X, np.zeros(output.shape), verbose=0).history["loss"]
-    assert np.isfinite(loss).all()
-    after = model.get_weights()
-    assert all(np.isfinite(w).all() and w.dtype == np.float32 and np.any(w != b) for w, b in zip(after, before))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", kgp.VARIANTS)
-def test_compiled_by_xla_training_gives_the_same_weights(variant):
-    trained = []
-    for jit_compile in (False, True):
-        model = keras.Sequential([keras.Input(X.shape[1:]), kgp.GRUPlus(UNITS, variant=variant)])
-        randomized(model)
-        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
-        model.fit(X, np.zeros((BATCH, UNITS)), epochs=5, batch_size=2, shuffle=False, verbose=0)
-        trained.append(model.get_weights())
-    # Ten steps at rate 0.1 of gradients that differ by the order of float32 sums.
-    close(trained[1], trained[0], 1e-5)

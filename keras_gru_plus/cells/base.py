@@ -97,6 +97,10 @@ class Cell:
     def check(self, features: int, units: int) -> None:
         """Raises ValueError for sizes that the variant cannot have."""
 
+    def values_of(self, features: int) -> int:
+        """How many of the input's columns, the first ones, are values that dropout may drop."""
+        return features
+
     def for_sizes(self, features: int, units: int) -> Cell:
         """This cell for inputs of `features` columns."""
         return self
@@ -133,9 +137,9 @@ class Cell:
         """How a weight starts where the layer's arguments do not say: a Keras name, a constant, a range."""
         return (-1.0, 1.0) if weight == "recurrent_vector" else None
 
-    def effective_weight(self, name: str, layer: Any) -> Any:
+    def effective_weight(self, name: str, a: Any) -> Any:
         """A weight as the equations mean it."""
-        return layer.weight(name)
+        return a.layer.weight(name)
 
     def constants(self, a: Any) -> dict[str, Any]:
         """What is the same in every step and no matmul: values by name, from weights that `a` gives."""

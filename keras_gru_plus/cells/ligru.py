@@ -38,12 +38,13 @@ class LiGRU(Cell):
         ones = {"gamma": 1.0, "moving_variance": 1.0, "moving_mean": 0.0, "beta": 0.0}
         return ones.get(weight, super().initializer(weight))
 
-    def effective_weight(self, name: str, layer: Any) -> Any:
+    def effective_weight(self, name: str, a: Any) -> Any:
         from keras import ops
 
+        layer = a.layer
         if name not in ("kernel", "bias"):
             return layer.weight(name)
-        mean, variance = layer.statistics or (layer.weight("moving_mean"), layer.weight("moving_variance"))
+        mean, variance = a.statistics or (layer.weight("moving_mean"), layer.weight("moving_variance"))
         factor = layer.weight("gamma") * ops.cast(ops.rsqrt(variance + EPSILON), layer.compute_dtype)
         if name == "kernel":
             return layer.weight("kernel") * factor
@@ -54,7 +55,6 @@ class LiGRU(Cell):
         from keras import ops
 
         layer = a.layer
-        layer.statistics = None
         if not training or a.folds_saturation:
             return False
         projected = ops.cast(ops.matmul(sequences, layer.weight("kernel")), "float32")
@@ -65,7 +65,7 @@ class LiGRU(Cell):
         variance = ops.sum(ops.square(projected - mean) * weight, axis=(0, 1)) / count
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(MOMENTUM * moving + (1 - MOMENTUM) * ops.stop_gradient(value))
-        layer.statistics = (mean, variance)
+        a.statistics = (mean, variance)
         return True
 
     def step(self, a: Any, x: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -37,6 +37,9 @@ class CfC(Cell):
                 f"Expected inputs of 2 columns or more for {self!r}, the last of them times, got {features}."
             )
 
+    def values_of(self, features: int) -> int:
+        return features - self.elapsed
+
     def rows(self, features: int, units: int) -> dict[str, int]:
         return {"kernel": features - self.elapsed, "recurrent_kernel": units}
 
@@ -104,9 +107,11 @@ class GRUD(Cell):
             columns += " and one of time gaps" if self.gaps else ""
             raise ValueError(f"Expected {columns} as the input of {self!r}, got {features} columns.")
 
+    def values_of(self, features: int) -> int:
+        return (features - self.gaps) // (2 if self.missing == "mask" else 1)
+
     def for_sizes(self, features: int, units: int) -> Cell:
-        values = (features - self.gaps) // (2 if self.missing == "mask" else 1)
-        return GRUD(**{**self.options(), "values": values})
+        return GRUD(**{**self.options(), "values": self.values_of(features)})
 
     def rows(self, features: int, units: int) -> dict[str, int]:
         return {"kernel": self.values or features, "recurrent_kernel": units}
@@ -136,7 +141,10 @@ class GRUD(Cell):
         return ("h_zoned" if self.zoneout else "h", "last", "unseen")
 
     def constants(self, a: Any) -> dict[str, Any]:
-        found = {name: a.weight(name) for name in ("input_decay", "input_decay_bias", "mean")}
+        from keras import ops
+
+        found = {name: a.weight(name) for name in ("input_decay", "input_decay_bias")}
+        found["mean"] = ops.cast(a.weight("mean"), a.layer.compute_dtype)
         return found if self.gaps else found | {"one": a.number(1.0)}
 
     def step(self, a: Any, x: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
