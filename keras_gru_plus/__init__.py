@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import activations, datasets, initializers
+    from . import activations, datasets, distribution, initializers
     from . import cells as variants
     from .cells import VARIANTS
     from .layer import GRUPlus, GRUPlusCell
@@ -36,7 +36,9 @@ _PUBLIC = {
     "QuantizedModel": "quantization",
     "Recipe": "quantization.recipe",
 }
-_MODULES = {name: name for name in ("activations", "datasets", "initializers")} | {"variants": "cells"}
+_MODULES = {name: name for name in ("activations", "datasets", "distribution", "initializers")} | {
+    "variants": "cells"
+}
 _REGISTERED = ("layer", "quantization")
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "activations",
     "calibrate",
     "datasets",
+    "distribution",
     "initializers",
     "quantize_aware",
     "variants",

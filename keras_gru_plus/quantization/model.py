@@ -15,7 +15,7 @@ from ..plan import plan_of
 from .cells import FakeQuant, Observing
 from .network import Network, Node, Pending, Value, check_layer
 from .recipe import Recipe
-from .taps import TapStore
+from .taps import TapStore, over_replicas
 
 
 class FakeQuantNetwork(Network):
@@ -37,7 +37,7 @@ class FakeQuantNetwork(Network):
         tap = self.store.tap(key, grid)
         if self.updating and tap.learned:
             seen = tf.stop_gradient(value)
-            tap.update(tf.reduce_min(seen), tf.reduce_max(seen))
+            self._update([key], tf.reduce_min(seen)[tf.newaxis], tf.reduce_max(seen)[tf.newaxis])
         return tap.fake_quant(value)
 
     def matmul(self, key: str, x: Value, kernel: Any, bias: Any, slope: float, offset: float) -> Any:
@@ -59,9 +59,17 @@ class FakeQuantNetwork(Network):
         with layer.cell.computing(arithmetic):
             outputs = layer(x.tensor, training=self.training)
         if self.updating:
-            for key, (low, high) in arithmetic.extremes().items():
-                self.store.tap(key, Grid.LEARNED).update(tf.reduce_min(low), tf.reduce_max(high))
+            keys = list(arithmetic.extremes())
+            if keys:
+                self._update(keys, tf.reduce_min(arithmetic.low, axis=0), tf.reduce_max(arithmetic.high, axis=0))
         return state_values(layer, outputs, x)
+
+    def _update(self, keys: list[str], lows: Any, highs: Any) -> None:
+        """Moves the ranges of learned taps, all of them with one exchange between replicas."""
+        lows, highs = over_replicas(lows, highs)
+        taps = self.store.learned()
+        for i, key in enumerate(keys):
+            taps[key].update(lows[i], highs[i])
 
 
 class ObservingNetwork(Network):

@@ -38,6 +38,20 @@ class _RangeFactory:
         )
 
 
+def over_replicas(lows: Any, highs: Any) -> tuple[Any, Any]:
+    """Least of `lows` and greatest of `highs`, both `(taps,)`, over all replicas of a `tf.distribute` strategy.
+
+    So the ranges follow the whole batch, whichever part of it a replica sees. In replicas only; elsewhere, on
+    the whole batch, the arguments.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return lows, highs
+    # Replicas can sum, average and gather; one gather of [least, -greatest] serves both ends.
+    least = tf.reduce_min(context.all_gather(tf.stack([lows, -highs])[tf.newaxis], axis=0), axis=0)
+    return least[0], -least[1]
+
+
 class Tap:
     """One quantization point: its grid and, where that is learned, the range in two variables.
 
@@ -79,7 +93,10 @@ class Tap:
         return self._quantizer(value, False, self._ranges())
 
     def update(self, low: Any, high: Any) -> None:
-        """Moves the range towards [low, high], as tfmot's moving average does (decay 0.999)."""
+        """Moves the range towards [low, high], as tfmot's moving average does (decay 0.999).
+
+        Replicas have to pass the same numbers: see `over_replicas`.
+        """
         high = tf.maximum(high, SMALLEST_RANGE)
         self._quantizer(tf.stack([tf.minimum(low, 0.0), high]), True, self._ranges())
 
