@@ -85,12 +85,17 @@ class Tap:
     def _ranges(self) -> dict[str, Any]:
         return {name: variable.value for name, variable in self._variables.items()}
 
-    def fake_quant(self, value: Any) -> Any:
-        """`value` rounded to the tap's grid and clipped to its range; gradient 1 inside, 0 outside."""
+    def fake_quant(self, value: Any, bounds: tuple[Any, Any] | None = None) -> Any:
+        """`value` rounded to the tap's grid and clipped to its range; gradient 1 inside, 0 outside.
+
+        Args:
+            value: any tensor.
+            bounds: the tap's `range()`, read once where a loop would read it in every step.
+        """
         value = tf.convert_to_tensor(value)
         if not self.learned:
             return tf.quantization.fake_quant_with_min_max_args(value, *FIXED[self.grid], num_bits=8)
-        return self._quantizer(value, False, self._ranges())
+        return _rounded(value, *(bounds or self.range()))
 
     def update(self, low: Any, high: Any) -> None:
         """Moves the range towards [low, high], as tfmot's moving average does (decay 0.999).
@@ -121,6 +126,21 @@ class Tap:
         """The m that maps the tap's largest magnitude to 1: -min, or max for a grid that starts at 0."""
         low, high = self.range()
         return high if self.grid in (Grid.POSITIVE, Grid.GATE) else -low
+
+
+@tf.custom_gradient
+def _rounded(value: Any, low: Any, high: Any) -> Any:
+    """What tfmot's quantizer gives in inference, but for the gradient of the ranges, which is none."""
+    result = tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=8)
+
+    def gradient(upstream: Any) -> tuple[Any, None, None]:
+        # TensorFlow's own, of which a loop would sum up the ranges' part in every step.
+        inside, _, _ = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
+            gradients=upstream, inputs=value, min=low, max=high, num_bits=8
+        )
+        return inside, None, None
+
+    return result, gradient
 
 
 class WeightTap:
