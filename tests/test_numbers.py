@@ -170,5 +170,7 @@ def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
                 np.testing.assert_array_equal(again, whole)
         grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[output]])
         difference = np.abs(whole - (np.rint(fake / grid.scale) + grid.zero_point))
-        assert difference.max() <= 6
+        # Without a bound the state amplifies what it is fed back.
+        bounded = all(layer.variant.bound for layer in model.layers if isinstance(layer, kgp.GRUPlus))
+        assert difference.max() <= (6 if bounded else 12)
         assert difference.mean() <= 1.0
