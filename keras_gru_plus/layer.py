@@ -185,17 +185,15 @@ class GRUPlusCell(keras.layers.GRUCell):
         return output, (new if nested else new[0])
 
     def with_dropout(self, arithmetic: Float, inputs: Any, training: bool) -> Any:
-        """The inputs `(batch, features)` or `(batch, timesteps, features)` with dropout, or its masks handed on."""
+        """The inputs `(batch, features)` or `(timesteps, batch, features)` with dropout, or its masks handed on."""
         arithmetic.input_masks = None
         if not (training and 0.0 < self.dropout < 1.0):
             return inputs
-        whole = len(inputs.shape) == 3
-        mask = self.get_dropout_mask(inputs[:, 0] if whole else inputs)
+        mask = self.get_dropout_mask(inputs[0] if len(inputs.shape) == 3 else inputs)
         masks = mask if isinstance(mask, list) else [mask]
         values = self.variant.values_of(inputs.shape[-1])
         if values < inputs.shape[-1]:  # times and masks are not dropped
             masks = [ops.concatenate([m[:, :values], ops.ones_like(m[:, values:])], axis=-1) for m in masks]
-        masks = [ops.expand_dims(m, 1) if whole else m for m in masks]
         if not isinstance(mask, list):
             return inputs * masks[0]
         arithmetic.input_masks = dict(zip(self.variant.gates, masks))
@@ -374,9 +372,12 @@ class GRUPlus(keras.layers.GRU):
         arithmetic = Scanning(self.cell)
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
-        sequences = self.cell.with_dropout(arithmetic, sequences, training)
+        sequences = self.cell.with_dropout(arithmetic, ops.transpose(sequences, (1, 0, 2)), training)
         outputs, new = arithmetic.sequence(sequences, states)
-        return outputs[:, -1], outputs, new
+        last = outputs[-1]
+        if not self.return_sequences:  # one step of it will do
+            return last, ops.expand_dims(last, 1), new
+        return last, ops.transpose(outputs, (1, 0, 2)), new
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
