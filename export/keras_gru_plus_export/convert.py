@@ -45,7 +45,7 @@ def convert(
     timesteps: int | None = None,
     keep_names: bool = False,
 ) -> bytes:
-    """An int8 (recipe "int16x8": int16) `.tflite` file that computes what `model` computes, one sample (batch 1) at a time.
+    """An int8 or int16x8 `.tflite` file that computes what `model` computes, one sample (batch 1) at a time.
 
     Args:
         model: from `quantize_aware`, calibrated or trained.

@@ -282,7 +282,8 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
     Args:
         model: Functional or Sequential model of GRUPlus, Dense, TimeDistributed(Dense), Activation,
             ReLU, Softmax, Dropout, Flatten and Reshape layers.
-        recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations), "none" (float, exactly the model given) or a `Recipe`.
+        recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" (float, exactly the
+            model given) or a `Recipe`.
 
     Raises:
         ValueError: a layer or activation that cannot be quantized (named, with the list of those that

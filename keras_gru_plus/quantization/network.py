@@ -297,11 +297,11 @@ _SMOOTH = {"softsign": "tanh or hard_tanh", "softsign_gate": "sigmoid or hard_si
 def _table(layer: Any) -> str | None:
     """Why a layer has no 16-bit form: a look-up table has an entry for each of 256 integers."""
     layer = getattr(layer, "layer", layer)
-    used = [getattr(layer, "activation", None)]
+    used: list[Any] = [getattr(layer, "activation", None)]
     if isinstance(layer, GRUPlus):
         from ..plan import plan_of
 
-        used = plan_of(layer.cell, quantized=True).activations
+        used = [*plan_of(layer.cell, quantized=True).activations]
     for activation in used:
         form, name = activations.form_of(activation), activations.name_of(activation)
         if form is not None and form.kind == "table":

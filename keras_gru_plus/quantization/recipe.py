@@ -38,9 +38,10 @@ class Recipe:
         if self.activation_bits not in (8, 16):
             raise ValueError(f"Expected `activation_bits` to be 8 or 16, got {self.activation_bits!r}.")
         if self.activation_bits == 16 and (self.bits != 8 or self.weights != "per_tensor"):
-            raise ValueError(  # the kernels of microcontrollers have no other combination
-                f"Expected `bits` to be 8 and `weights` to be per_tensor with 16-bit activations, got {self.bits} and "
-                f"{self.weights}."
+            # The kernels of microcontrollers have no other combination.
+            raise ValueError(
+                "Expected `bits` to be 8 and `weights` to be per_tensor with 16-bit activations, got "
+                f"{self.bits} and {self.weights}."
             )
 
     @classmethod

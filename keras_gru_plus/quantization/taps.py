@@ -151,7 +151,9 @@ class Tap:
 
 
 class WeightTap:
-    """Quantization point of a weight: symmetric, narrow range, scale = max|w| / 127 (16 bits: 32767) of its present value.
+    """Quantization point of a weight: symmetric, narrow range, scale = max|w| / 127 of its present value.
+
+    With 16 bits, for element-wise weights, max|w| / 32767.
 
     The range follows the weights at every call, in inference as well, as it will at export.
     """
