@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 import keras_gru_plus as kgp
 from keras_gru_plus_export import convert
@@ -32,15 +33,22 @@ class Spec:
         steps: it can run step by step.
         inputs: names of its inputs.
         recipe: of its quantization.
+        masked: the input has columns that are masks.
     """
 
     build: Callable[[], keras.Model]
     steps: bool = True
     inputs: tuple[str, ...] = ("signal",)
     recipe: str = "int8"
+    masked: bool = False
 
     def data(self, samples: int, seed: int) -> dict[str, np.ndarray]:
-        return {name: _sequences(samples, seed + i) for i, name in enumerate(self.inputs)}
+        found = {name: _sequences(samples, seed + i) for i, name in enumerate(self.inputs)}
+        if self.masked:  # two values, their mask, and times
+            x = found[self.inputs[0]]
+            x[..., 2:4] = x[..., 2:4] > -1
+            x[..., 4] = np.abs(x[..., 4])
+        return found
 
 
 def _biased(units: int, **options: Any) -> kgp.GRUPlus:
@@ -48,7 +56,8 @@ def _biased(units: int, **options: Any) -> kgp.GRUPlus:
     return kgp.GRUPlus(units, bias_initializer=keras.initializers.RandomNormal(0, 0.3, seed=1), **options)
 
 
-def _classifier(**options: Any) -> keras.Model:
+def _classifier(variant: str = "gru", variant_options: Any = None, **options: Any) -> keras.Model:
+    options["variant"] = {"name": variant, **(variant_options or {})}
     signal = keras.Input((12, 5), name="signal")
     x = _biased(8, name="gru", **options)(signal)
     return keras.Model(signal, keras.layers.Dense(4, activation="softmax", name="classes")(x))
@@ -96,9 +105,21 @@ def _states() -> keras.Model:
 
 
 HARD = {"activation": "hard_tanh", "recurrent_activation": kgp.activations.HardSigmoid(0.25)}
+
+
+def _variant(name: str, **options: Any) -> Spec:
+    return Spec(functools.partial(_classifier, variant=name, **options), masked=name == "grud")
+
+
 MODELS = {
-    **{variant: Spec(functools.partial(_classifier, variant=variant)) for variant in kgp.VARIANTS},
-    **{f"{variant}_hard": Spec(functools.partial(_classifier, variant=variant, **HARD)) for variant in kgp.VARIANTS},
+    **{variant: _variant(variant) for variant in kgp.VARIANTS},
+    **{f"{variant}_hard": _variant(variant, **HARD) for variant in kgp.VARIANTS},
+    "gru_low_rank": _variant("gru", variant_options={"rank": 2, "recurrent_rank": 3}),
+    "cfc_elapsed": _variant("cfc", variant_options={"elapsed": True}),
+    "qrnn_wide": _variant("qrnn", variant_options={"width": 3}),
+    "mingru_log_space": _variant("mingru", activation="log_space"),
+    "mgu_zoneout": _variant("mgu", variant_options={"zoneout": 0.1}),
+    "star_relu": _variant("star", activation="relu"),
     "gru_before": Spec(functools.partial(_classifier, reset_after=False)),
     "gru_per_channel": Spec(functools.partial(_classifier), recipe="int8_per_channel"),
     "no_bias": Spec(functools.partial(_classifier, use_bias=False)),
@@ -107,6 +128,33 @@ MODELS = {
     "flattened": Spec(_flattened, steps=False),
     "states": Spec(_states),
 }
+
+
+#: Variants that have something of their own to export; the others are tested in the slow tier.
+OWN = (
+    "gru",
+    "mgu",
+    "coupled",
+    "cifg",
+    "janet",
+    "qrnn",
+    "egru",
+    "fastgrnn",
+    "grud",
+    "gru_hard",
+    "mgu_hard",
+    "brc_hard",
+)
+LATER = [name for name in (*kgp.VARIANTS, *(f"{v}_hard" for v in kgp.VARIANTS)) if name not in OWN]
+
+
+def in_tiers(cases: Any) -> list[Any]:
+    """Test parameters, models or tuples that start with one, of which those of `LATER` are slow."""
+    found = []
+    for case in cases:
+        values = case if isinstance(case, tuple) else (case,)
+        found.append(pytest.param(*values, marks=pytest.mark.slow if values[0] in LATER else ()))
+    return found
 
 
 @functools.cache

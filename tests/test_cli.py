@@ -104,7 +104,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _sequential(kgp.GRUPlus(4), keras.layers.Dense(3), timesteps=None).save(folder / "open.keras")
     _sequential(keras.layers.LSTM(4), keras.layers.Dense(3)).save(folder / "lstm.keras")
     _sequential(keras.layers.Conv1D(4, 3), kgp.GRUPlus(4)).save(folder / "conv.keras")
-    _sequential(kgp.GRUPlus(4, activation="relu"), keras.layers.Dense(3)).save(folder / "relu.keras")
+    _sequential(kgp.GRUPlus(4, activation="gelu"), keras.layers.Dense(3)).save(folder / "gelu.keras")
     _sequential(kgp.GRUPlus(4, go_backwards=True)).save(folder / "backwards.keras")
     calibrated("gru").save(folder / "quantized.keras")
     wide = kgp.quantize_aware(keras.saving.load_model(folder / "open.keras"))
@@ -163,7 +163,7 @@ BAD: dict[str, tuple[str, str]] = {
     "directory": ("directory.keras --calibrate data.npz", "no file"),
     "other ending": ("data.npz", "ends in .keras"),
     "unknown class": ("class.keras --calibrate data.npz", "GRUMinus"),
-    "unknown variant": ("variant.keras --calibrate data.npz", "one of gru, mgu.*'lgu'"),
+    "unknown variant": ("variant.keras --calibrate data.npz", "one of gru, .*'lgu'"),
     "mode": ("float.keras --calibrate data.npz --mode loop", "`mode` to be one of sequence, step, .*got 'loop'"),
     "target": ("float.keras --calibrate data.npz --target avr", "`target` to be one of litert.*, got 'avr'"),
     "recipe": ("float.keras --calibrate data.npz --recipe int3", "`recipe` to be one of int8.*, got 'int3'"),
@@ -190,7 +190,7 @@ BAD: dict[str, tuple[str, str]] = {
     "wrong targets": ("quantized.keras --evaluate one_hot.npz", r"targets of shape \(40,\).*got \(40, 5\)"),
     "LSTM": ("lstm.keras --calibrate data.npz", "layers that can be quantized .*got LSTM"),
     "Conv1D": ("conv.keras --calibrate data.npz", "layers that can be quantized .*got Conv1D"),
-    "relu": ("relu.keras --calibrate data.npz", "relu"),
+    "gelu": ("gelu.keras --calibrate data.npz", "gelu"),
     "cannot step": ("backwards.keras --calibrate inputs.npz --mode step", "reads the sequence backwards"),
     "open time": ("open_quantized.keras", "`timesteps` for input 'signal'.*got none.*--timesteps"),
     "other window": ("open.keras --calibrate inputs.npz --timesteps 9", "samples of 9 time steps .*, got 12"),
@@ -251,7 +251,7 @@ def test_inspect_refuses_what_is_no_model(name: str, files: Path, run: Callable[
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--variant", "lstm"), "`variant` to be one of gru, mgu, .*got 'lstm'"),
+        (("--variant", "lstm"), "`variant` to be one of gru, .*got 'lstm'"),
         (("--units", "0"), "`units` to be 1 or more, got 0"),
     ],
 )

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_models import MODELS, calibrated, converted
+from export_models import MODELS, calibrated, converted, in_tiers
 
+import keras_gru_plus as kgp
 from keras_gru_plus.arithmetic import Grid
 from keras_gru_plus.quantization.cells import FakeQuant
 from keras_gru_plus.quantization.model import FakeQuantNetwork, QuantizedModel, state_values
@@ -18,6 +19,7 @@ from keras_gru_plus_export.check import grid_of_range
 from keras_gru_plus_export.convert import is_timed
 from keras_gru_plus_export.data import input_names, output_names
 from keras_gru_plus_export.devices import host
+from keras_gru_plus_export.graph import state_names
 
 TFLITE_PYTHON = os.environ.get("KGP_TFLITE_RUNTIME_PYTHON")
 RUNTIMES = [
@@ -83,14 +85,13 @@ class Replay(FakeQuantNetwork):
         arithmetic = ReplayCell(layer.cell, self.store, layer.name, unit=x.unit, observe=False)
         arithmetic.network = self
         with layer.cell.computing(arithmetic):
-            state = tf.constant(self.states[f"state_{layer.name}"])
-            output, _ = arithmetic.run(x.tensor[:, 0], [state])
+            output, new = arithmetic.run(x.tensor[:, 0], [tf.constant(self.states[s]) for s in state_names(layer)])
         outputs = output[:, None] if layer.return_sequences else output
-        return state_values(layer, [outputs, output] if layer.return_state else [outputs])
+        return state_values(layer, [outputs, *new] if layer.return_state else [outputs], x)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", [name for name, spec in MODELS.items() if spec.steps])
+@pytest.mark.parametrize("name", in_tiers(name for name, spec in MODELS.items() if spec.steps))
 def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     """Each operator gets the file's own integers as input; its result may differ by rounding only.
 
@@ -108,7 +109,14 @@ def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     recorded = {key.replace("|", "/"): value[:, 0] for key, value in recorded.items()}
     units = {n: float(model.taps.all()[f"{n}/input"].bound()) for n in input_names(model)}
     real = [tf.constant(integers[n][:, 0] * np.float32(units[n] / 128)) for n in input_names(model)]
-    states = {n: (v / 128).astype(np.float32) for n, v in integers.items() if n.startswith("state_")}
+    flat = tflite.load(data)
+    states = {}
+    for layer in model.layers:
+        for tap, n in zip(_state_taps(layer), state_names(layer) if _state_taps(layer) else []):
+            grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).inputs[n]])
+            # A delayed input is divided by its unit, as the input itself.
+            grid = tflite.Grid((1 / 128,), (0,)) if tap == "x" else grid
+            states[n] = host.dequantize(integers[n], grid)
     # A layer whose output is a model output keeps the output's name; it is the same tensor as the tap.
     recorded |= _taps_that_are_outputs(model, recorded)
     network = Replay(model, recorded, states)
@@ -124,15 +132,20 @@ def _taps_that_are_outputs(model: QuantizedModel, recorded: dict[str, np.ndarray
     )
     named = {value.key: recorded[name] for value, name in zip(values, output_names(model)) if name in recorded}
     states = {
-        f"{layer.name}/h": recorded[f"state_{layer.name}"]
+        f"{layer.name}/{tap}": recorded[name]
         for layer in model.layers
-        if f"state_{getattr(layer, 'name', '')}" in recorded
+        for tap, name in zip(_state_taps(layer), state_names(layer) if _state_taps(layer) else [])
+        if tap != "x" and name in recorded
     }
     return states | named
 
 
+def _state_taps(layer: keras.layers.Layer) -> tuple[str, ...]:
+    return layer.variant.state_taps if isinstance(layer, kgp.GRUPlus) else ()
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", in_tiers(MODELS))
 def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
     """`step` and `stateful` repeat `sequence` exactly; a state feeds rounding back, up to 6 LSB off fake-quant."""
     spec, model = MODELS[name], calibrated(name)

@@ -267,8 +267,11 @@ class GraphNetwork(Network):
             carried.append(tf.zeros((timesteps if layer.return_sequences else 1, layer.units)))
         count = len(cell.cell.states)
 
-        def body(t: Any, carried: list[Any]) -> tuple[Any, list[Any]]:
+        # LiteRT copies a body's outputs to its inputs one after the other: a past input is handed on before it is
+        # overwritten only if the older ones come first.
+        def body(t: Any, backwards: list[Any]) -> tuple[Any, list[Any]]:
             with tf.name_scope(scope):
+                carried = backwards[::-1]
                 index = np.int32(timesteps - 1) - t if layer.go_backwards else t
                 carried = [self._on_grid(cell, tap, value) for tap, value in zip(taps, carried, strict=True)]
                 output, new = cell.run(row(index), carried[:count])
@@ -277,9 +280,10 @@ class GraphNetwork(Network):
                     new = [*new, self._on_grid(cell, cell.cell.output_tap, history)]
                 elif beyond:
                     new = [*new, output]
-                return t + 1, new
+                return t + 1, new[::-1]
 
-        _, carried = tf.while_loop(lambda t, carried: t < np.int32(timesteps), body, [np.int32(0), carried])
+        _, carried = tf.while_loop(lambda t, carried: t < np.int32(timesteps), body, [np.int32(0), carried[::-1]])
+        carried = carried[::-1]
         carried = [self._on_grid(cell, tap, value) for tap, value in zip(taps, carried, strict=True)]
         output = carried[-1] if beyond else carried[0]
         if layer.return_sequences:

@@ -130,7 +130,7 @@ class IndyGRU(Cell):
 
     def step(self, a: Any, x: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         (h,) = states
-        z, r, pre = a.split(a.settle(a.linear("input", ("z", "r", "h"), x)), 3)
+        z, r, pre = a.split(a.settle(a.linear("projected", ("z", "r", "h"), x)), 3)
         z = a.gate("z", a.add("z_pre", z, a.mul("z_h", h, a.constant("z_u"))))
         r = a.gate("r", a.add("r_pre", r, a.mul("r_h", h, a.constant("r_u"))))
         seen = a.mul("h_h", a.gated("r_gated", r, h), a.constant("h_u"))

@@ -105,7 +105,7 @@ class SRU(_Highway):
 
     def step(self, a: Any, x: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         (h,) = states
-        f, r, content, *rest = a.split(a.settle(a.linear("input", self.kernel, x)), len(self.kernel))
+        f, r, content, *rest = a.split(a.settle(a.linear("projected", self.kernel, x)), len(self.kernel))
         f = a.gate("f", a.add("f_pre", f, a.mul("f_h", h, a.constant("f_v"))))
         r = a.gate("r", a.add("r_pre", r, a.mul("r_h", h, a.constant("r_v"))))
         h = a.interpolate("h", f, content, h, a.unbounded)

@@ -106,6 +106,8 @@ class FakeQuant(Observing):
 
     def prepare_all(self) -> None:
         self.linears = self.plan.linears
+        taps = {name: self.store.tap(f"{self.scope}/{name}", grid) for name, grid in self.plan.taps.items()}
+        self.bounds = {name: tap.range() for name, tap in taps.items() if tap.learned}
         super().prepare_all()
 
     def prepare(self, linear: PlannedLinear) -> tuple[list[Any], Any]:
@@ -141,7 +143,7 @@ class FakeQuant(Observing):
 
     def tap(self, name: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         value = super().tap(name, value, grid)
-        return self.store.tap(f"{self.scope}/{name}", grid).fake_quant(value)
+        return self.store.tap(f"{self.scope}/{name}", grid).fake_quant(value, self.bounds.get(name))
 
     def run(self, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         self._aligned.clear()

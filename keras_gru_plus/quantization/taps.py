@@ -97,14 +97,19 @@ class Tap:
     def _ranges(self) -> dict[str, Any]:
         return {name: variable.value for name, variable in self._variables.items()}
 
-    def fake_quant(self, value: Any) -> Any:
-        """`value` rounded to the tap's grid and clipped to its range; gradient 1 inside, 0 outside."""
+    def fake_quant(self, value: Any, bounds: tuple[Any, Any] | None = None) -> Any:
+        """`value` rounded to the tap's grid and clipped to its range; gradient 1 inside, 0 outside.
+
+        Args:
+            value: any tensor.
+            bounds: the tap's `range()`, read once where a loop would read it in every step.
+        """
         value = tf.convert_to_tensor(value)
         if self.grid in FROM_ZERO and self._symmetric:
             value = tf.maximum(value, 0.0)
         if not self.learned:
             return tf.quantization.fake_quant_with_min_max_args(value, *self.range(), num_bits=self.bits)
-        return self._quantizer(value, False, self._ranges())
+        return _rounded(value, *(bounds or self.range()), self.bits)
 
     def update(self, low: Any, high: Any) -> None:
         """Moves the range towards [low, high], as tfmot's moving average does (decay 0.999).
@@ -148,6 +153,25 @@ class Tap:
         low, high = self.range()
         # That of a gate is never 1: a factor of exactly 1 is folded away, and with it what changes the grid.
         return high if self.grid is Grid.GATE or not self._symmetric else -low
+
+
+def _rounded(value: Any, low: Any, high: Any, bits: int) -> Any:
+    """What tfmot's quantizer gives in inference, but for the gradient of the ranges, which is none."""
+
+    @tf.custom_gradient
+    def rounded(value: Any, low: Any, high: Any) -> Any:
+        result = tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
+
+        def gradient(upstream: Any) -> tuple[Any, None, None]:
+            # TensorFlow's own, of which a loop would sum up the ranges' part in every step.
+            inside, _, _ = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
+                gradients=upstream, inputs=value, min=low, max=high, num_bits=bits
+            )
+            return inside, None, None
+
+        return result, gradient
+
+    return rounded(value, low, high)
 
 
 class WeightTap:
