@@ -24,8 +24,8 @@ EPOCHS, FINE_TUNING, ROUNDS = 12, 3, 20
 NOTE = (
     f"Adding problem, {TIMESTEPS} steps, {UNITS} units, trained at this length on 2048 sequences for {EPOCHS} "
     f"epochs (fine-tuned: {FINE_TUNING} more with fake quantization), 512 others scored, one seed; always answering "
-    "1 has an error of 0.333. chrono: `bias_initializer=initializers.Chrono(500)`. Unmoved: share of the updates of a "
-    "unit that leave its state exactly as it was, in Keras, on 64 sequences. Weights per tensor, mode sequence. "
+    "1 has an error of 0.333. chrono: `bias_initializer=initializers.Chrono(500)`. Unmoved: share of the updates of "
+    "a unit that leave its state exactly as it was, in Keras, on 64 sequences. Weights per tensor, mode sequence. "
     f"LiteRT: microseconds for one sequence on a CPU, the files of a row's model taking turns, the least of "
     f"{ROUNDS}. Arena: the smallest with which the tflite-micro wheel (64-bit) runs. kB = 1000 bytes."
 )
