@@ -92,9 +92,10 @@ class Replay(FakeQuantNetwork):
 
 #: Steps of 1/32768 by which int16 kernels may be off: they interpolate between the entries of a table.
 #: LOGISTIC: h^2/8 max|f''| = 0.7 between 256 entries h = 0.042 apart, their rounding and the result's. TANH reads
-#: the same table at twice its argument, which doubles the interpolation's error. SOFTMAX multiplies the table
-#: values of an exponential and of a reciprocal.
-INTERPOLATED = {"LOGISTIC": 2, "TANH": 3, "SOFTMAX": 3}
+#: the same table at twice its argument, which doubles the interpolation's error. SOFTMAX brings its argument to
+#: steps of 10/65536 (2.5 of 1/32768 in the exponential), interpolates between 512 entries (1.6), rounds each term
+#: and multiplies with a reciprocal of their sum, which has the same errors.
+INTERPOLATED = {"LOGISTIC": 2, "TANH": 3, "SOFTMAX": 8}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
