@@ -138,8 +138,10 @@ def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     made = [(tflite.text(graph.tensors[i].name), op) for op in graph.operators for i in op.outputs]
     makers = {name: tflite.op_name(flat, op) for name, op in made}
     bounds = INTERPOLATED if model.recipe.activation_bits == 16 else {}
-    allowed = {key: bounds.get(makers.get(key, makers.get(named.get(key))), 1) for key in network.difference}
-    worst = {key: lsb for key, lsb in network.difference.items() if lsb > allowed[key]}
+    # A state that comes in and goes out has two tensors.
+    ends = {key: [key, end, f"{end}_out"] for key in network.difference for end in [named.get(key, key)]}
+    kinds = {key: next((makers[name] for name in names if name in makers), "") for key, names in ends.items()}
+    worst = {key: lsb for key, lsb in network.difference.items() if lsb > bounds.get(kinds[key], 1)}
     assert not worst
 
 
@@ -189,5 +191,7 @@ def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
                 np.testing.assert_array_equal(again, whole)
         grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[output]])
         difference = np.abs(whole - (np.rint(fake / grid.scale) + grid.zero_point))
-        assert difference.max() <= 6
-        assert difference.mean() <= 1.0
+        # 16 bits: steps are 256 times as fine, and SOFTMAX is less exact.
+        wide = model.recipe.activation_bits == 16
+        assert difference.max() <= (6 + INTERPOLATED["SOFTMAX"] if wide else 6)
+        assert difference.mean() <= (2.0 if wide else 1.0)
