@@ -30,7 +30,7 @@ def write(name: str, rows: list[dict[str, Any]], note: str, details: Any = None)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     heads = list(rows[0])
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    lines += [f"| {' | '.join(str(row[head]) for head in heads)} |" for row in rows]
+    lines += [f"| {' | '.join(str(row.get(head, '')) for head in heads)} |" for row in rows]
     text = "\n".join([*lines, "", note, ""])
     (RESULTS / f"{name}.md").write_text(text)
     print(text)

@@ -59,7 +59,9 @@ def name_of(activation: Any) -> str:
 
 
 def form_of(activation: Any) -> QuantizedForm | None:
-    """The int8 form of an activation, None if it has none."""
+    """The int8 form of an activation or of one's name, None if it has none."""
+    if isinstance(activation, str):
+        return _FORMS.get(activation)
     slope = getattr(activation, "hard_sigmoid_slope", None)
     if slope is not None:
         return QuantizedForm("clip", "gate", slope=slope, offset=0.5)

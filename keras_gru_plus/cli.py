@@ -54,7 +54,7 @@ def _options(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("demo-output"),
-    variant: Annotated[str, typer.Option(help="GRU variant: gru, mgu, coupled.")] = "mgu",
+    variant: Annotated[str, typer.Option(help="GRU variant; see `keras-gru-plus variants`.")] = "mgu",
     units: Annotated[int, typer.Option(help="Units of the recurrent layer.")] = 32,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few epochs, to see it work; accuracies mean nothing.")
@@ -153,6 +153,40 @@ def inspect(
             from keras_gru_plus_export.terminal import show_analysis
 
             show_analysis(model.name, analysis, Console(), operators=operators)
+
+
+@app.command()
+def variants(
+    name: Annotated[
+        str | None, typer.Argument(help="One variant, with its equations; all in a table without.")
+    ] = None,
+    features: Annotated[int, typer.Option(help="Columns of the input.")] = 41,
+    units: Annotated[int, typer.Option(help="Units of the layer.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """List the GRU variants: what they cost for given sizes, and where they come from."""
+    with _job("train"):
+        from . import cells
+        from .catalogue import facts
+        from .listing import show_table, show_variant
+
+        if name is not None:
+            one = facts(cells.get(name), features, units)
+            if as_json:
+                typer.echo(json.dumps(one.to_json(), indent=2))
+            else:
+                show_variant(one, Console())
+            return
+        every = [facts(cells.get(each), _columns(each, features), units) for each in cells.VARIANTS]
+        if as_json:
+            typer.echo(json.dumps([one.to_json() for one in every], indent=2))
+        else:
+            show_table(every, features, units, Console())
+
+
+def _columns(variant: str, features: int) -> int:
+    """The input of a variant that wants an odd number of columns (values, masks, a time)."""
+    return features if variant != "grud" or features % 2 else features + 1
 
 
 def _labels(text: str | None) -> list[str] | None:

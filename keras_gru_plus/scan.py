@@ -46,29 +46,26 @@ def _delayed(x: Any, past: list[Any]) -> Any:
 
 
 def linear_recurrence(keep: Any, write: Any, initial: Any) -> Any:
-    """`h[t] = keep[t] * h[t - 1] + write[t]` along axis 1, `h[-1] = initial`."""
-    from keras import ops
+    """`h[t] = keep[t] * h[t - 1] + write[t]` along axis 1, `h[-1] = initial`.
 
-    first = write[:, :1] + keep[:, :1] * ops.expand_dims(initial, 1)
-    return _prefixes(keep, ops.concatenate([first, write[:, 1:]], axis=1))
-
-
-def _prefixes(keep: Any, write: Any) -> Any:
-    """The recurrence from `h[-1] = 0`: pairs of steps first, then the steps between them, by recursion.
-
-    Twice the work of a loop in about 2 log2(timesteps) operations on whole sequences. (`keras.ops.associative_scan`
-    does the same but loses the static shape on TensorFlow.)
+    Pairs of steps first, then the steps between them, by recursion: twice the work of a loop, in about
+    2 log2(timesteps) operations on whole sequences. (`keras.ops.associative_scan` does the same but loses the static
+    shape on TensorFlow, and the gradient of its strided slices does not compile under XLA for every length.)
     """
     from keras import ops
 
-    timesteps = keep.shape[1]
+    _, timesteps, units = keep.shape
     if timesteps == 1:
-        return write
+        return write + keep * ops.expand_dims(initial, 1)
     pairs = timesteps // 2
-    first, second = slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2)
-    odd = _prefixes(keep[:, first] * keep[:, second], keep[:, second] * write[:, first] + write[:, second])
-    even = write[:, 2::2] + keep[:, 2::2] * odd[:, : (timesteps - 1) // 2]
-    even = ops.concatenate([write[:, :1], even], axis=1)
-    both = ops.stack([even[:, :pairs], odd], axis=2)
-    whole = ops.reshape(both, (-1, 2 * pairs, keep.shape[2]))
-    return ops.concatenate([whole, even[:, pairs:]], axis=1) if timesteps % 2 else whole
+    (k0, k1), (w0, w1) = (
+        [ops.reshape(values[:, : 2 * pairs], (-1, pairs, 2, units))[:, :, i] for i in (0, 1)]
+        for values in (keep, write)
+    )
+    second = linear_recurrence(k0 * k1, k1 * w0 + w1, initial)
+    before = ops.concatenate([ops.expand_dims(initial, 1), second[:, :-1]], axis=1)
+    first = w0 + k0 * before
+    whole = ops.reshape(ops.stack([first, second], axis=2), (-1, 2 * pairs, units))
+    if timesteps % 2 == 0:
+        return whole
+    return ops.concatenate([whole, write[:, -1:] + keep[:, -1:] * second[:, -1:]], axis=1)

@@ -3,7 +3,8 @@
 import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+if not os.environ.get("KGP_TEST_GPU"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import sys
 

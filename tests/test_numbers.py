@@ -191,7 +191,8 @@ def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
                 np.testing.assert_array_equal(again, whole)
         grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[output]])
         difference = np.abs(whole - (np.rint(fake / grid.scale) + grid.zero_point))
-        # 16 bits: steps are 256 times as fine, and SOFTMAX is less exact.
+        # Without a bound the state amplifies what it is fed back. 16 bits: interpolating kernels add theirs.
+        bounded = all(layer.variant.bound for layer in model.layers if isinstance(layer, kgp.GRUPlus))
         wide = model.recipe.activation_bits == 16
-        assert difference.max() <= (6 + INTERPOLATED["SOFTMAX"] if wide else 6)
+        assert difference.max() <= (6 if bounded else 12) + (INTERPOLATED["SOFTMAX"] if wide else 0)
         assert difference.mean() <= (2.0 if wide else 1.0)
