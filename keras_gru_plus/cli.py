@@ -97,8 +97,8 @@ def export(
     ] = None,
     mode: Annotated[str, typer.Option(help="sequence (a window an invoke), step, or stateful.")] = "sequence",
     target: Annotated[str, typer.Option(help="litert.")] = "litert",
-    recipe: Annotated[str, typer.Option(help="int8 or int8_per_channel.")] = "int8",
-    io: Annotated[str, typer.Option(help="Type of inputs and outputs: int8 or float.")] = "int8",
+    recipe: Annotated[str, typer.Option(help="int8, int8_per_channel or int16x8.")] = "int8",
+    io: Annotated[str, typer.Option(help="Inputs and outputs: int8 (int16 with recipe int16x8) or float.")] = "int8",
     timesteps: Annotated[int | None, typer.Option(help="Window length, for a model with open time.")] = None,
     labels: Annotated[str | None, typer.Option(help="Class names: a,b,c or a text file with one a line.")] = None,
     metric: Annotated[str | None, typer.Option(help="accuracy or mae; by default what the targets imply.")] = None,
@@ -107,7 +107,7 @@ def export(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a Keras model into a verified int8 .tflite file."""
+    """Turn a Keras model into a verified integer .tflite file."""
     with _job("export") as console:
         from keras_gru_plus_export.bundle import export as run
         from keras_gru_plus_export.models import load_model

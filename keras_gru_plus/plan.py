@@ -39,12 +39,14 @@ class Plan:
         linears: matmuls.
         taps: name → grid of every intermediate.
         constants: names of those that the step uses.
+        activations: the functions used.
         elementwise: operations that each cost one multiply or addition per unit.
     """
 
     linears: list[PlannedLinear] = field(default_factory=list)
     taps: dict[str, Grid] = field(default_factory=dict)
     constants: list[str] = field(default_factory=list)
+    activations: list[Callable[..., Any]] = field(default_factory=list)
     elementwise: int = 0
 
     def grid(self, source: str) -> Grid:
@@ -109,6 +111,7 @@ class Trace(Arithmetic):
         return super().gate(tap, pre)
 
     def activate(self, tap: str, pre: Any, activation: Any) -> Any:
+        self.plan.activations.append(activation)
         if not self.folds_saturation:  # float: any callable will do, and `_Value` is nothing to call it on
             self.settle(pre)
             return self.tap(tap, None)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_models import MODELS, calibrated, converted, in_tiers
+from export_models import ALL, calibrated, converted, in_tiers
 
 import keras_gru_plus as kgp
 from keras_gru_plus.arithmetic import Grid
@@ -70,8 +70,8 @@ class Replay(FakeQuantNetwork):
         self.difference: dict[str, int] = {}
 
     def replay(self, key: str, value):
-        low, high = (float(end) for end in self.store.all()[key].range())
-        grid = grid_of_range(low, high)
+        tap = self.store.all()[key]
+        grid = grid_of_range(*(float(end) for end in tap.range()), tap.bits)
         integers = self.recorded[key].reshape(value.shape).astype(np.int32)
         own = np.rint(np.asarray(value) / grid.scale) + grid.zero_point
         self.difference[key] = int(np.abs(own - integers).max())
@@ -90,12 +90,21 @@ class Replay(FakeQuantNetwork):
         return state_values(layer, [outputs, *new] if layer.return_state else [outputs], x)
 
 
+#: Steps of 1/32768 by which int16 kernels may be off: they interpolate between the entries of a table.
+#: LOGISTIC: h^2/8 max|f''| = 0.7 between 256 entries h = 0.042 apart, their rounding and the result's. TANH reads
+#: the same table at twice its argument, which doubles the interpolation's error. SOFTMAX brings its argument to
+#: steps of 10/65536 (2.5 of 1/32768 in the exponential), interpolates between 512 entries (1.6), rounds each term
+#: and multiplies with a reciprocal of their sum, which has the same errors.
+INTERPOLATED = {"LOGISTIC": 2, "TANH": 3, "SOFTMAX": 8}
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", in_tiers(name for name, spec in MODELS.items() if spec.steps))
+@pytest.mark.parametrize("name", in_tiers(name for name, spec in ALL.items() if spec.steps))
 def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     """Each operator gets the file's own integers as input; its result may differ by rounding only.
 
-    Kernels round once in fixed point, fake quantization once in float: half a step apart at most each.
+    Kernels round once in fixed point, fake quantization once in float: half a step apart at most each. With 16 bits
+    some interpolate.
     """
     model = calibrated(name)
     data, _ = with_taps_as_outputs(converted(name, "step", keep_names=True))
@@ -104,38 +113,49 @@ def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     integers, samples = {}, 100
     for entry in io["inputs"]:
         shape = (samples, *entry["shape"][1:]) if entry["state"] else (samples, 1, *entry["shape"][1:])
-        integers[entry["name"]] = generator.integers(-128, 128, shape).astype(np.int8)
+        limits = np.iinfo(entry["dtype"])
+        integers[entry["name"]] = generator.integers(limits.min, limits.max + 1, shape).astype(entry["dtype"])
     recorded = host.run(data, integers, runtime=runtime, mode="step", python=python_for(runtime))
     recorded = {key.replace("|", "/"): value[:, 0] for key, value in recorded.items()}
+    steps = 2 ** (model.recipe.activation_bits - 1)
     units = {n: float(model.taps.all()[f"{n}/input"].bound()) for n in input_names(model)}
-    real = [tf.constant(integers[n][:, 0] * np.float32(units[n] / 128)) for n in input_names(model)]
+    real = [tf.constant(integers[n][:, 0] * np.float32(units[n] / steps)) for n in input_names(model)]
     flat = tflite.load(data)
     states = {}
     for layer in model.layers:
         for tap, n in zip(_state_taps(layer), state_names(layer) if _state_taps(layer) else []):
             grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).inputs[n]])
             # A delayed input is divided by its unit, as the input itself.
-            grid = tflite.Grid((1 / 128,), (0,)) if tap == "x" else grid
+            grid = tflite.Grid((1 / steps,), (0,)) if tap == "x" else grid
             states[n] = host.dequantize(integers[n], grid)
     # A layer whose output is a model output keeps the output's name; it is the same tensor as the tap.
-    recorded |= _taps_that_are_outputs(model, recorded)
+    named = _taps_that_are_outputs(model)
+    recorded |= {key: recorded[end] for key, end in named.items() if end in recorded}
     network = Replay(model, recorded, states)
     network.run([x[:, 0] if x.shape[1] == 1 and x.ndim == 4 else x for x in real])
     assert set(network.difference) == {key for key in model.taps.all() if not key.endswith("/input")}
-    worst = {key: lsb for key, lsb in network.difference.items() if lsb > 1}
+    graph = flat.subgraphs[0]
+    made = [(tflite.text(graph.tensors[i].name), op) for op in graph.operators for i in op.outputs]
+    makers = {name: tflite.op_name(flat, op) for name, op in made}
+    bounds = INTERPOLATED if model.recipe.activation_bits == 16 else {}
+    # A state that comes in and goes out has two tensors.
+    ends = {key: [key, end, f"{end}_out"] for key in network.difference for end in [named.get(key, key)]}
+    kinds = {key: next((makers[name] for name in names if name in makers), "") for key, names in ends.items()}
+    worst = {key: lsb for key, lsb in network.difference.items() if lsb > bounds.get(kinds[key], 1)}
     assert not worst
 
 
-def _taps_that_are_outputs(model: QuantizedModel, recorded: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _taps_that_are_outputs(model: QuantizedModel) -> dict[str, str]:
+    """Tap → name of the output or state that it is."""
     values = FakeQuantNetwork(model._graph, model.taps, training=False).run(
         [tf.zeros([1, *[d or 1 for d in t.shape[1:]]]) for t in model.inputs]
     )
-    named = {value.key: recorded[name] for value, name in zip(values, output_names(model)) if name in recorded}
+    named = {value.key: name for value, name in zip(values, output_names(model))}
     states = {
-        f"{layer.name}/{tap}": recorded[name]
+        f"{layer.name}/{tap}": name
         for layer in model.layers
         for tap, name in zip(_state_taps(layer), state_names(layer) if _state_taps(layer) else [])
-        if tap != "x" and name in recorded
+        if tap != "x"
     }
     return states | named
 
@@ -145,17 +165,18 @@ def _state_taps(layer: keras.layers.Layer) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", in_tiers(MODELS))
+@pytest.mark.parametrize("name", in_tiers(ALL))
 def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
     """`step` and `stateful` repeat `sequence` exactly; a state feeds rounding back, up to 6 LSB off fake-quant."""
-    spec, model = MODELS[name], calibrated(name)
+    spec, model = ALL[name], calibrated(name)
     data = spec.data(40, seed=3)
     files = {
         mode: converted(name, mode) for mode in (("sequence", "step", "stateful") if spec.steps else ("sequence",))
     }
     flat = tflite.load(files["sequence"])
     grids = {key: tflite.grid(flat.subgraphs[0].tensors[i]) for key, i in tflite.signature(flat).inputs.items()}
-    integers = {key: host.quantize(array, grids[key]) for key, array in data.items()}
+    dtype = np.dtype(f"int{model.recipe.activation_bits}")
+    integers = {key: host.quantize(array, grids[key], dtype) for key, array in data.items()}
     results = {
         mode: host.run(files[mode], integers, runtime=runtime, mode=mode, python=python_for(runtime))
         for mode in files
@@ -170,7 +191,8 @@ def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
                 np.testing.assert_array_equal(again, whole)
         grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[output]])
         difference = np.abs(whole - (np.rint(fake / grid.scale) + grid.zero_point))
-        # Without a bound the state amplifies what it is fed back.
+        # Without a bound the state amplifies what it is fed back. 16 bits: interpolating kernels add theirs.
         bounded = all(layer.variant.bound for layer in model.layers if isinstance(layer, kgp.GRUPlus))
-        assert difference.max() <= (6 if bounded else 12)
-        assert difference.mean() <= 1.0
+        wide = model.recipe.activation_bits == 16
+        assert difference.max() <= (6 if bounded else 12) + (INTERPOLATED["SOFTMAX"] if wide else 0)
+        assert difference.mean() <= (2.0 if wide else 1.0)

@@ -392,7 +392,7 @@ def test_float_ends_quantize_and_dequantize_exactly(name: str) -> None:
             assert got.keys() == integer.keys()
             for key, array in got.items():
                 np.testing.assert_array_equal(array, host.dequantize(plain[key], grids[key]))
-    with pytest.raises(PassError, match=r"Expected '.+' to be int8, got float32"):
+    with pytest.raises(PassError, match=r"Expected '.+' to be int8 or int16, got float32"):
         float_io(model)
 
 

@@ -642,22 +642,33 @@ def test_calibrated_accuracy_is_within_a_point_of_float(variant):
 
 
 def test_recipes_are_plain_data():
-    for name in ("int8", "int8_per_channel", "none"):
+    for name in ("int8", "int8_per_channel", "int16x8", "none"):
         recipe = kgp.Recipe.get(name)
         assert kgp.Recipe.from_json(recipe.to_json()) == recipe
         assert kgp.Recipe.get(recipe) is recipe
         assert json.loads(recipe.to_json()) == recipe.get_config()
     assert kgp.Recipe.get({"name": "mine", "weights": "per_channel"}) == kgp.Recipe("mine", 8, "per_channel")
     assert kgp.Recipe.get("none").bits == 0
+    # Written before there were 16-bit activations.
+    assert kgp.Recipe.from_json('{"name": "int8", "bits": 8, "weights": "per_tensor"}') == kgp.Recipe.get("int8")
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: kgp.Recipe.get("int7"), "Expected `recipe` to be one of int8, int8_per_channel, none, got 'int7'"),
+        (
+            lambda: kgp.Recipe.get("int7"),
+            "Expected `recipe` to be one of int8, int8_per_channel, int16x8, none, got 'int7'",
+        ),
         (lambda: kgp.Recipe(bits=4), r"Expected `bits` to be 8 or 0 \(float\), got 4"),
         (lambda: kgp.Recipe(weights="per_row"), "Expected `weights` to be one of per_tensor, per_channel, got"),
-        (lambda: kgp.Recipe.get({"bit": 8}), r"to be among name, bits, weights, got \['bit'\]"),
+        (lambda: kgp.Recipe.get({"bit": 8}), r"to be among name, bits, weights, activation_bits, got \['bit'\]"),
+        (lambda: kgp.Recipe(activation_bits=4), "Expected `activation_bits` to be 8 or 16, got 4"),
+        (
+            lambda: kgp.Recipe("wide", 8, "per_channel", 16),
+            "`weights` to be per_tensor with 16-bit .*got 8 and per_ch",
+        ),
+        (lambda: kgp.Recipe("wide", 0, activation_bits=16), "Expected `bits` to be 8 .*with 16-bit .*got 0"),
         (lambda: kgp.quantize_aware(mgu_model(), "int7"), "Expected `recipe` to be one of"),
     ],
 )

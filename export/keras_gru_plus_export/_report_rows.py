@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .results import Result
 
 #: Grids that the kernels fix; the others are set by data.
-FIXED = {"gate": "fixed, 1/256", "unit": "fixed, 1/128"}
+FIXED = ("gate", "unit", "double")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def reference_score(report: Report) -> float | None:
 
 
 def main_result(report: Report) -> Result | None:
-    """The result that stands for the int8 file: of the target's own runtime, else of the first that ran."""
+    """The result that stands for the file: of the target's own runtime, else of the first that ran."""
     ran = [row for row in report.verification.results if row.runtime not in KERAS and row.reason is None]
     return next((row for row in ran if row.runtime == report.target), ran[0] if ran else None)
 
@@ -209,7 +209,7 @@ def tap_row(tap: TapRange) -> TapRow:
         seen = f"{significant(tap.observed_low, 3)} … {significant(tap.observed_high, 3)}"
         reach = max(ratio(tap.observed_low, tap.low), ratio(tap.observed_high, tap.high))
         used, clipped = f"{100 * reach:.0f} %", is_clipped(tap)
-    grid = FIXED.get(tap.grid, tap.grid)
+    grid = f"fixed, 1/{1 / tap.scale:.0f}" if tap.grid in FIXED else tap.grid
     ends = significant(tap.low), significant(tap.high)
     return TapRow(layer, name, grid, significant(tap.scale, 6), str(tap.zero_point), *ends, seen, used, clipped)
 

@@ -16,6 +16,11 @@ METRICS = {"accuracy": "Accuracy", "mae": "MAE", None: "Score"}
 NONE = "–"
 
 
+def kind_of(recipe: dict[str, Any]) -> str:
+    """What a recipe's files are called: "int8", or "int16x8" with 16-bit activations."""
+    return "int16x8" if recipe.get("activation_bits") == 16 else "int8"
+
+
 def count(number: int) -> str:
     """An integer with thousands separated, "107,680"."""
     return f"{number:,}"

@@ -65,7 +65,7 @@ def export(
         recipe: for a float model, see `quantize_aware`.
         calibration: data that sets the ranges: array, dict, tuple (inputs, targets) or path of an `.npz`.
         percentile: of the samples' extremes that the ranges cover, instead of all (see `calibrate`).
-        evaluation: data on which float and int8 are scored, with targets; the same forms.
+        evaluation: data on which the float model and the file are scored, with targets; the same forms.
         extras: none is available for this target yet.
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the report.
@@ -228,7 +228,7 @@ def build_report(
         model=describe(model),
         recipe=model.recipe.get_config(),
         target=target,
-        io=io,
+        io="int16" if io == "int8" and model.recipe.activation_bits == 16 else io,
         files=entries,
         verification=verification,
         taps=taps,
@@ -270,13 +270,14 @@ def _fed(data: bytes, samples: Data) -> dict[str, np.ndarray]:
     model = tflite.load(data)
     fed = {}
     for name, array in samples.inputs.items():
-        grid = tflite.grid(model.subgraphs[0].tensors[tflite.signature(model).inputs[name]])
-        fed[name] = array if grid is None else host.quantize(array, grid)
+        tensor = model.subgraphs[0].tensors[tflite.signature(model).inputs[name]]
+        grid = tflite.grid(tensor)
+        fed[name] = array if grid is None else host.quantize(array, grid, tflite.dtype(tensor))
     return fed
 
 
 def _check_float(plain: bytes, written: bytes, mode: str, data: Data) -> None:
-    """The file with float ends must give exactly what the int8 file gives."""
+    """The file with float ends must give exactly what the file with integer ends gives."""
     few = data.head(8)
     wanted = host.run(plain, _fed(plain, few), runtime="litert", mode=mode)
     got = host.run(written, _fed(written, few), runtime="litert", mode=mode)
@@ -285,7 +286,7 @@ def _check_float(plain: bytes, written: bytes, mode: str, data: Data) -> None:
         grid = tflite.grid(model.subgraphs[0].tensors[index])
         assert grid is not None
         if not np.allclose(host.dequantize(wanted[name], grid), got[name], rtol=1e-6, atol=0):
-            raise ConversionError(f"Expected output {name!r} with float ends to equal the int8 file's, got others.")
+            raise ConversionError(f"Expected output {name!r} with float ends to equal the integer ones, got others.")
 
 
 __all__ = ["MODES", "ConversionError", "File", "export"]

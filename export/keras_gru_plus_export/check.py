@@ -15,17 +15,24 @@ from .worker import ConversionError
 
 #: Relative difference of scales that float32 arithmetic in two orders explains.
 TOLERANCE = 2e-6
-_INSIDE = (TYPE.INT8, TYPE.INT32, TYPE.BOOL, TYPE.RESOURCE)
+_ACTIVATIONS = {8: TYPE.INT8, 16: TYPE.INT16}
+_INSIDE = (TYPE.INT32, TYPE.BOOL, TYPE.RESOURCE)
 
 
-def grid_of_range(low: float, high: float) -> Grid:
-    """Scale and zero point of an 8-bit fake-quant with this range."""
-    scale = (high - low) / 255
-    return Grid((scale,), (round(-128 - low / scale),))
+def grid_of_range(low: float, high: float, bits: int = 8) -> Grid:
+    """Scale and zero point of a fake-quant with this range."""
+    scale = (high - low) / (2**bits - 1)
+    return Grid((scale,), (round(-(2 ** (bits - 1)) - low / scale),))
 
 
-def check(model: ModelT, expected: Expected, *, per_channel: bool) -> None:
+def check(model: ModelT, expected: Expected, *, per_channel: bool, bits: int = 8) -> None:
     """Checks every operator and tensor of a converted model, before its inputs are relabelled.
+
+    Args:
+        model: the file.
+        expected: what it must contain.
+        per_channel: the weights have a scale for each channel.
+        bits: of activations; 16 after `widen`.
 
     Raises:
         ConversionError: names the operator, what was expected and what the file has.
@@ -36,28 +43,32 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool) -> None:
     named = {*tflite.signature(model).outputs.values()}
     if named != {*model.subgraphs[0].outputs}:
         raise ConversionError("Expected the signature to name the file's outputs, got other tensors.")
-    grids = {key: grid_of_range(*bounds) for key, bounds in expected.ranges.items()}
+    ranges = expected.ranges if bits == 8 else expected.wide_ranges
+    grids = {key: grid_of_range(*bounds, bits) for key, bounds in ranges.items()}
+    activations = _ACTIVATIONS[bits]
     found: set[str] = set()
     for graph in model.subgraphs:
         for op in graph.operators:
             name = tflite.op_name(model, op)
             if name in ("QUANTIZE", "DEQUANTIZE"):
                 raise ConversionError(f"Expected no {name} in the file, got one that writes {_describe(graph, op)}.")
-            for index in (*op.inputs, *op.outputs):
-                if index >= 0 and graph.tensors[index].type not in _INSIDE:
+            matmul = tflite.op_code(model, op) == OP.FULLY_CONNECTED
+            for place, index in enumerate((*op.inputs, *op.outputs)):
+                weight = {1: TYPE.INT8, 2: TYPE.INT64}.get(place) if matmul and bits == 16 else None
+                if index >= 0 and graph.tensors[index].type not in (activations, weight, *_INSIDE):
                     raise ConversionError(
-                        f"Expected int8 throughout, got {tflite.type_name(graph.tensors[index])} in {name} "
+                        f"Expected int{bits} throughout, got {tflite.type_name(graph.tensors[index])} in {name} "
                         f"that writes {_describe(graph, op)}."
                     )
             for index in op.outputs:
                 tensor = graph.tensors[index]
-                if tensor.type == TYPE.INT8:
+                if tensor.type == activations:
                     key = tap_of(tensor, expected)
                     found |= {key} if key else set()
-                    _check_grid(name, tensor, key, grids)
+                    _check_grid(name, tensor, key, grids, bits)
             if tflite.op_code(model, op) in (OP.ADD, OP.SUB, OP.MUL):
-                _check_constants(model, graph, op, expected)
-            if tflite.op_code(model, op) == OP.FULLY_CONNECTED:
+                _check_constants(model, graph, op, expected, activations)
+            if matmul:
                 _check_weights(model, graph, op, expected, per_channel)
     lost = sorted({*expected.taps.values(), *expected.kernels} - found)
     if lost:
@@ -79,9 +90,9 @@ def _describe(graph: SubGraphT, op: tflite.OperatorT) -> str:
     return repr(tflite.text(graph.tensors[op.outputs[0]].name))
 
 
-def _check_grid(name: str, tensor: TensorT, key: str | None, grids: dict[str, Grid]) -> None:
+def _check_grid(name: str, tensor: TensorT, key: str | None, grids: dict[str, Grid], bits: int) -> None:
     grid = tflite.grid(tensor)
-    allowed = [grids[key]] if key else [*grids.values(), Grid((1 / 128,), (0,))]
+    allowed = [grids[key]] if key else [*grids.values(), Grid((2.0 ** (1 - bits),), (0,))]
     if grid is None or not any(grid.same(other, TOLERANCE) for other in allowed):
         wanted = f"scale {allowed[0].scale:g}, zero point {allowed[0].zero_point}" if key else "a grid of the model"
         raise ConversionError(
@@ -89,11 +100,13 @@ def _check_grid(name: str, tensor: TensorT, key: str | None, grids: dict[str, Gr
         )
 
 
-def _check_constants(model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expected: Expected) -> None:
+def _check_constants(
+    model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expected: Expected, activations: int
+) -> None:
     """Element-wise weights on their own scale; single numbers are among those of the arithmetic."""
     for tensor in (graph.tensors[index] for index in op.inputs):
         grid = tflite.grid(tensor)
-        if tensor.type != TYPE.INT8 or grid is None or not tflite.is_constant(model, tensor):
+        if tensor.type != activations or grid is None or not tflite.is_constant(model, tensor):
             continue
         real = (tflite.constant(model, tensor).astype(np.float64).ravel() - grid.zero_point) * grid.scale
         same = [array for array in expected.constants if array.size == real.size]

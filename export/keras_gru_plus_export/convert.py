@@ -1,4 +1,4 @@
-"""`convert`: a quantized Keras model to the bytes of an int8 `.tflite` file."""
+"""`convert`: a quantized Keras model to the bytes of an int8 or int16x8 `.tflite` file."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from .passes.reshape_options import reshape_options
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
 from .passes.table_activations import Tabulate, table_activations
+from .passes.widen import widen
 from .worker import ConversionError
 
 TARGETS = ("litert",)
@@ -44,7 +45,7 @@ def convert(
     timesteps: int | None = None,
     keep_names: bool = False,
 ) -> bytes:
-    """An int8 `.tflite` file that computes what `model` computes, one sample (batch 1) at a time.
+    """An int8 or int16x8 `.tflite` file that computes what `model` computes, one sample (batch 1) at a time.
 
     Args:
         model: from `quantize_aware`, calibrated or trained.
@@ -52,7 +53,8 @@ def convert(
             `(1, 1, features)`, states as inputs and outputs `state_<layer>` `(1, units)`) or
             "stateful" (one time step, states in variables inside the model).
         target: "litert" (LiteRT and tflite-runtime).
-        io: "int8", or "float" for float32 inputs, outputs and states around the int8 inside.
+        io: "int8" for integers, int16 with recipe "int16x8", or "float" for float32 inputs, outputs and states
+            around the integers inside.
         timesteps: length of the window for a model whose time dimension is open.
         keep_names: name internal tensors by their taps instead of stripping names.
 
@@ -82,7 +84,8 @@ def convert(
         with _quiet_tensorflow():
             tf.saved_model.save(module, directory, signatures=module.function)
         raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
-    return _finish(raw, module, io=io, per_channel=per_channel, keep_names=keep_names)
+    bits = model.recipe.activation_bits
+    return _finish(raw, module, io=io, per_channel=per_channel, bits=bits, keep_names=keep_names)
 
 
 @contextlib.contextmanager
@@ -97,7 +100,7 @@ def _quiet_tensorflow() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_names: bool) -> bytes:
+def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, bits: int, keep_names: bool) -> bytes:
     """The passes and the checks between them."""
     flat = tflite.load(raw)
     try:
@@ -105,18 +108,31 @@ def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_nam
         table_activations(flat, _tables(module.expected))
         carried_state(flat)
         check(flat, module.expected, per_channel=per_channel)
+        if bits == 16:
+            _widen(flat, module.expected)
+            check(flat, module.expected, per_channel=per_channel, bits=bits)
         if keep_names:
             _name_by_tap(flat, module.expected)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         signature = tflite.signature(flat)
-        relabel_inputs(flat, {signature.inputs[name]: unit / 128 for name, unit in module.expected.units.items()})
+        steps = 2 ** (bits - 1)
+        relabel_inputs(flat, {signature.inputs[name]: unit / steps for name, unit in module.expected.units.items()})
         if io == "float":
             float_io(flat)
         reshape_options(flat)
         strip(flat, keep_names=keep_names)
     except PassError as error:
-        raise ConversionError(f"The converted graph is not one that can be made int8: {error}.") from None
+        raise ConversionError(f"The converted graph is not one that can be made int{bits}: {error}.") from None
     return tflite.dump(flat)
+
+
+def _widen(model: tflite.ModelT, expected: Expected) -> None:
+    def bias(output: tflite.TensorT) -> np.ndarray | None:
+        key = tap_of(output, expected)
+        return expected.kernels[key][1] if key in expected.kernels else None
+
+    factors = [np.array([factor]) for factor in expected.factors]
+    widen(model, bias, [*expected.constants, *factors])
 
 
 def _tables(expected: Expected) -> dict[str, Tabulate]:

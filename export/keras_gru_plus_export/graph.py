@@ -1,4 +1,4 @@
-"""The int8 graph as a TensorFlow function: the same layers and cells, with constants for weights and ranges.
+"""The 8-bit graph as a TensorFlow function: the same layers and cells, with constants for weights and ranges.
 
 Kernels are left as trained (the converter's own scale is max|w| / 127, which is what training used);
 every activation gets a fake-quant with its tap's range. The order of operations is one that the
@@ -32,9 +32,10 @@ class Expected:
 
     Attributes:
         taps: operation name → tap key.
-        ranges: tap key → (low, high).
+        ranges: tap key → (low, high) in the 8-bit graph.
+        wide_ranges: tap key → (low, high) in the file, for a recipe with 16-bit activations.
         kernels: tap key of a matmul's output → (kernel, bias or None), folded as trained.
-        units: input name → real value of int8 128.
+        units: input name → real value of int8 128 (int16 32768).
         constants: element-wise weights.
         factors: numbers that scale or shift a whole tensor.
         tables: operation name → activation that becomes a look-up table.
@@ -42,6 +43,7 @@ class Expected:
 
     taps: dict[str, str] = dataclasses.field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    wide_ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     kernels: dict[str, tuple[np.ndarray, np.ndarray | None]] = dataclasses.field(default_factory=dict)
     units: dict[str, float] = dataclasses.field(default_factory=dict)
     constants: list[np.ndarray] = dataclasses.field(default_factory=list)
@@ -55,6 +57,10 @@ class Expected:
 
 def _fake_quant(value: Any, bounds: tuple[float, float]) -> Any:
     return tf.quantization.fake_quant_with_min_max_vars(value, *bounds, num_bits=8)
+
+
+def _numbers(bounds: tuple[Any, Any]) -> tuple[float, float]:
+    return float(bounds[0]), float(bounds[1])
 
 
 def _broken_splat(bias: np.ndarray) -> np.ndarray:
@@ -147,6 +153,7 @@ class GraphNetwork(Network):
         super().__init__(graph.nodes, graph.inputs, graph.outputs)
         self.store = model.taps
         self.mode = mode
+        self.wide = model.recipe.activation_bits == 16
         self.states = states
         self.new_states: dict[str, Any] = {}
         self.expected = Expected()
@@ -154,14 +161,15 @@ class GraphNetwork(Network):
         self.matmuls: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         self._aliases: dict[str, str] = {}
         with tf.init_scope():
-            self.expected.ranges = {
-                key: (float(low), float(high)) for key, tap in self.store.all().items() for low, high in [tap.range()]
-            }
+            taps = self.store.all()
+            self.expected.ranges = {key: _numbers(tap.int8_range()) for key, tap in taps.items()}
+            if self.wide:
+                self.expected.wide_ranges = {key: _numbers(tap.range()) for key, tap in taps.items()}
             self.kernels = {
                 layer.name: _dense_weights(layer) for layer in model.layers if not isinstance(layer, GRUPlus)
             }
             # Built here, since their constants must be evaluated outside the graph.
-            self.bounds = {key: float(tap.bound()) for key, tap in self.store.all().items()}
+            self.bounds = {key: float(tap.bound()) for key, tap in taps.items()}
         for bound in self.bounds.values():
             self.expected.add_factors([bound, 1 / bound])
 
@@ -244,7 +252,12 @@ class GraphNetwork(Network):
     def _loop(self, layer: GRUPlus, cell: GraphCell, x: Any) -> tuple[Any, list[Any]]:
         _, timesteps, features = x.shape
         scope = re.sub(r"\W", "_", f"loop_{layer.name}")  # tells this body's operations from the others'
-        rows = tf.reshape(x, (timesteps, 1, features))
+        rows = tf.reshape(x, (timesteps, features) if self.wide else (timesteps, 1, features))
+
+        def row(t: Any) -> Any:
+            # A look-up is faster, but on microcontrollers it has no int16 form.
+            return tf.slice(rows, tf.stack([t, 0]), (1, features)) if self.wide else tf.gather(rows, t)
+
         # Loop variables and their taps: the states, then what the output needs beyond them.
         taps = list(cell.cell.state_taps)
         carried = [tf.zeros((1, size)) for size in cell.cell.state_sizes(features, layer.units)]
@@ -261,7 +274,7 @@ class GraphNetwork(Network):
                 carried = backwards[::-1]
                 index = np.int32(timesteps - 1) - t if layer.go_backwards else t
                 carried = [self._on_grid(cell, tap, value) for tap, value in zip(taps, carried, strict=True)]
-                output, new = cell.run(tf.gather(rows, index), carried[:count])
+                output, new = cell.run(row(index), carried[:count])
                 if layer.return_sequences:  # first in, first out: at the end row 0 is the first output
                     history = tf.concat([carried[-1][1:], output], axis=0)
                     new = [*new, self._on_grid(cell, cell.cell.output_tap, history)]

@@ -95,21 +95,22 @@ def tiles(report: Report) -> list[Tile]:
 def _score_tile(report: Report) -> Tile:
     metric, main = report.verification.metric, rows.main_result(report)
     if main is None:
-        return Tile("int8 model", text.NONE, "", "not run on any runtime", warn=True)
+        return Tile(f"{text.kind_of(report.recipe)} model", text.NONE, "", "not run on any runtime", warn=True)
     if main.score is None:
         lsb = text.NONE if main.largest_lsb is None else text.count(main.largest_lsb)
-        return Tile("int8 and fake-quant differ by", lsb, "LSB", f"at most, on {text.runtime_name(main.runtime)}")
+        label = f"{text.kind_of(report.recipe)} and fake-quant differ by"
+        return Tile(label, lsb, "LSB", f"at most, on {text.runtime_name(main.runtime)}")
     reference = rows.reference_score(report)
     figure, _, unit = text.score(metric, main.score).partition(" ")
     change = text.change(metric, main.score, reference)
     points = " points" if metric == "accuracy" else ""
     note = f"float {text.score(metric, reference)}, {_minus(change)}{points} on {text.runtime_name(main.runtime)}"
-    label = f"int8 {'accuracy' if metric == 'accuracy' else 'mean absolute error'}"
+    label = f"{text.kind_of(report.recipe)} {'accuracy' if metric == 'accuracy' else 'mean absolute error'}"
     return Tile(label, figure, unit, note, warn=text.is_worse(metric, main.score, reference))
 
 
 def confusions(report: Report) -> list[Confusion]:
-    """Matrices of the float model and of the int8 file, on its main runtime."""
+    """Matrices of the float model and of the file, on its main runtime."""
     main = rows.main_result(report)
     runtimes = ["float"] + ([main.runtime] if main else [])
     found = []
@@ -122,7 +123,9 @@ def confusions(report: Report) -> list[Confusion]:
             (labels[true], [(n, n / (sum(line) or 1), true == index) for index, n in enumerate(line)])
             for true, line in enumerate(matrix)
         ]
-        name = text.runtime_name(runtime) if runtime == "float" else f"int8 file on {text.runtime_name(runtime)}"
+        name = text.runtime_name(runtime)
+        if runtime != "float":
+            name = f"{text.kind_of(report.recipe)} file on {name}"
         score = text.score(report.verification.metric, report.verification.of(runtime).score)
         found.append(Confusion(name, score, lines))
     return found

@@ -68,7 +68,8 @@ class Report:
         title: what was exported.
         model: name, variants, units, parameters of the Keras model.
         recipe: its fields.
-        target, io: as given to `export`.
+        target: as given to `export`.
+        io: type of the files' inputs and outputs: "int8", "int16" or "float".
         files: one for each mode written.
         verification: of the first file.
         taps: all quantization points.

@@ -12,7 +12,7 @@ from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 
 from ._report_rows import beyond
-from ._report_text import KERAS, is_worse
+from ._report_text import KERAS, is_worse, kind_of
 from .check import grid_of_range
 from .data import Data, DataError, input_names
 from .report import TapRange
@@ -52,7 +52,7 @@ def tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
     ranges = []
     for key, tap in model.taps.all().items():
         low, high = (float(end) for end in tap.range())
-        grid = grid_of_range(low, high)
+        grid = grid_of_range(low, high, model.recipe.activation_bits)
         seen = observed.get(key) if tap.learned else None
         extremes = (None, None) if seen is None else (float(np.min(seen[0])), float(np.max(seen[1])))
         ranges.append(TapRange(key, tap.grid.value, low, high, grid.scale, grid.zero_point, *extremes))
@@ -71,7 +71,7 @@ def checked_labels(model: QuantizedModel, labels: list[str] | None) -> list[str]
 
 def warnings(verification: Verification, taps: list[TapRange], model: QuantizedModel) -> list[str]:
     """Sentences about what went worse than it should, with what to do."""
-    found = [*_losses(verification), *_coarse_kernels(model)]
+    found = [*_losses(verification, kind_of(model.recipe.get_config())), *_coarse_kernels(model)]
     if verification.source == "random":
         found.append(
             "Verified on random numbers only: pass calibration or evaluation data for figures that mean something."
@@ -88,8 +88,8 @@ def warnings(verification: Verification, taps: list[TapRange], model: QuantizedM
     return found
 
 
-def _losses(verification: Verification) -> list[str]:
-    """One sentence for the runtimes on which int8 is worse than float."""
+def _losses(verification: Verification, kind: str) -> list[str]:
+    """One sentence for the runtimes on which the file is worse than float."""
     metric, reference = verification.metric, verification.of("float").score
     worse = {
         result.runtime: result.score
@@ -102,7 +102,9 @@ def _losses(verification: Verification) -> list[str]:
         loss = f"loses up to {(reference - min(worse.values())) * 100:.1f} points of accuracy against float"
     else:
         loss = f"has a mean absolute error of up to {max(worse.values()):.4g}, float one of {reference:.4g}"
-    return [f"On {', '.join(worse)} the int8 file {loss}: fine-tune with quantize_aware, or calibrate on more data."]
+    return [
+        f"On {', '.join(worse)} the {kind} file {loss}: fine-tune with quantize_aware, or calibrate on more data."
+    ]
 
 
 def _coarse_kernels(model: QuantizedModel) -> list[str]:

@@ -43,6 +43,7 @@ __all__ = [
     "compact",
     "constant",
     "consumers",
+    "dtype",
     "dump",
     "grid",
     "is_constant",
@@ -125,6 +126,11 @@ def op_name(model: ModelT, op: OperatorT) -> str:
 def type_name(tensor: TensorT) -> str:
     """Name of a tensor's type in lower case, like "int8"."""
     return TYPE_NAMES[int(tensor.type)]
+
+
+def dtype(tensor: TensorT) -> np.dtype[Any]:
+    """The numpy type of a tensor's values."""
+    return DTYPES[int(tensor.type)]
 
 
 def is_constant(model: ModelT, tensor: TensorT) -> bool:

@@ -41,7 +41,7 @@ def verify(
 
     Args:
         model: the fake-quant model.
-        files: mode → file with int8 inputs and outputs.
+        files: mode → file with integer inputs and outputs.
         data: samples, with targets for a score.
         mode: the file whose results are reported.
         float_model: scored as "float"; by default the quantized model's layers without quantization.
@@ -62,10 +62,10 @@ def verify(
     if target is not None:
         check_target(name, target, str(metric), reference.shape)
     flat = tflite.load(files[mode])
-    grids = {key: tflite.grid(flat.subgraphs[0].tensors[i]) for key, i in tflite.signature(flat).inputs.items()}
+    ends = {key: flat.subgraphs[0].tensors[i] for key, i in tflite.signature(flat).inputs.items()}
     output_grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[name]])
     assert output_grid is not None
-    integers = {key: host.quantize(array, _known(grids[key])) for key, array in data.inputs.items()}
+    integers = {key: _integers(array, ends[key]) for key, array in data.inputs.items()}
 
     def scored(prediction: np.ndarray) -> float | None:
         return None if metric is None or target is None else score(metric, prediction, target)
@@ -108,10 +108,11 @@ def verify(
     return Verification(metric, source, results, equalities, confusion)
 
 
-def _known(grid: tflite.Grid | None) -> tflite.Grid:
+def _integers(array: np.ndarray, tensor: tflite.TensorT) -> np.ndarray:
+    grid = tflite.grid(tensor)
     if grid is None:
-        raise ConversionError("Expected every input of the file to be int8, got one without a grid.")
-    return grid
+        raise ConversionError("Expected every input of the file to be integers, got one without a grid.")
+    return host.quantize(array, grid, tflite.dtype(tensor))
 
 
 def _packed(model: keras.Model, arrays: list[np.ndarray]) -> Any:

@@ -149,7 +149,7 @@ class QuantizedModel(keras.Model):
                 return outputs
             tensors = keras.tree.flatten((args, kw))
             inputs = [t for t in tensors if isinstance(t, keras.KerasTensor)]
-            check_layer(layer)
+            check_layer(layer, recipe)
             if layer.weights and any(node.layer is layer for node in nodes):
                 raise ValueError(
                     f"Expected layer {layer.name!r} ({type(layer).__name__}) to be used once, got it on several "
@@ -276,13 +276,14 @@ def _output_names(nodes: list[Node], clone: keras.Model) -> list[str]:
 def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
     """A new, uncompiled model with the architecture and weights of `model` and fake quantization at every tap.
 
-    Every tap rounds to the grid that the int8 file will have, so the model computes what the file
+    Every tap rounds to the grid that the file will have, so the model computes what the file
     will. `calibrate` sets the ranges from data; training moves them on.
 
     Args:
         model: Functional or Sequential model of GRUPlus, Dense, TimeDistributed(Dense), Activation,
             ReLU, Softmax, Dropout, Flatten and Reshape layers.
-        recipe: "int8", "int8_per_channel", "none" (float, exactly the model given) or a `Recipe`.
+        recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" (float, exactly the
+            model given) or a `Recipe`.
 
     Raises:
         ValueError: a layer or activation that cannot be quantized (named, with the list of those that

@@ -16,6 +16,7 @@ import tensorflow as tf
 from .. import activations
 from ..arithmetic import Grid
 from ..layer import GRUPlus
+from .recipe import Recipe
 
 
 @dataclass
@@ -244,8 +245,8 @@ def layer_function(layer: Any) -> LayerFunction:
     return LAYERS[type(layer)]
 
 
-def check_layer(layer: Any) -> None:
-    """Refuses a layer that cannot be quantized.
+def check_layer(layer: Any, recipe: Recipe) -> None:
+    """Refuses a layer that cannot be quantized by `recipe`.
 
     Raises:
         ValueError: names the layer and its class, says why, and lists what is taken.
@@ -257,6 +258,8 @@ def check_layer(layer: Any) -> None:
             "remove or replace it."
         )
     reason = _refusal(layer)
+    if recipe.activation_bits == 16:
+        reason = reason or _table(layer)
     if layer.compute_dtype != "float32":
         reason = f"computing in {layer.compute_dtype}; use dtype='float32'"
     if reason:
@@ -284,4 +287,24 @@ def _refusal(layer: Any) -> str | None:
     activation = getattr(layer, "activation", None)
     if activation is not None and activations.name_of(activation) != "softmax":
         activations.quantized_form(activation)
+    return None
+
+
+#: What can stand in for an activation that is a table.
+_SMOOTH = {"softsign": "tanh or hard_tanh", "softsign_gate": "sigmoid or hard_sigmoid", "log_space": "linear or relu"}
+
+
+def _table(layer: Any) -> str | None:
+    """Why a layer has no 16-bit form: a look-up table has an entry for each of 256 integers."""
+    layer = getattr(layer, "layer", layer)
+    used: list[Any] = [getattr(layer, "activation", None)]
+    if isinstance(layer, GRUPlus):
+        from ..plan import plan_of
+
+        used = [*plan_of(layer.cell, quantized=True).activations]
+    for activation in used:
+        form, name = activations.form_of(activation), activations.name_of(activation)
+        if form is not None and form.kind == "table":
+            instead = f"{_SMOOTH[name]}, or recipe 'int8'" if name in _SMOOTH else "recipe 'int8'"
+            return f"activation {name!r}, a look-up table, which 16-bit activations do not have; use {instead}"
     return None

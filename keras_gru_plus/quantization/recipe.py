@@ -15,24 +15,34 @@ class Recipe:
 
     Attributes:
         name: what reports call it.
-        bits: bits of weights, activations and states; 8, or 0 for no quantization at all.
+        bits: bits of weights; 8, or 0 for no quantization at all.
         weights: "per_tensor" (one scale a matrix, smallest file) or "per_channel" (one scale a
             column: 12 bytes a column in the file, finer where columns differ in size).
+        activation_bits: bits of activations, states and element-wise weights, 8 or 16; 16 takes weights per tensor.
 
     Example:
         >>> Recipe.get("int8").to_json()
-        '{"name": "int8", "bits": 8, "weights": "per_tensor"}'
+        '{"name": "int8", "bits": 8, "weights": "per_tensor", "activation_bits": 8}'
     """
 
     name: str = "int8"
     bits: int = 8
     weights: str = "per_tensor"
+    activation_bits: int = 8
 
     def __post_init__(self) -> None:
         if self.bits not in (0, 8):
             raise ValueError(f"Expected `bits` to be 8 or 0 (float), got {self.bits!r}.")
         if self.weights not in WEIGHTS:
             raise ValueError(f"Expected `weights` to be one of {', '.join(WEIGHTS)}, got {self.weights!r}.")
+        if self.activation_bits not in (8, 16):
+            raise ValueError(f"Expected `activation_bits` to be 8 or 16, got {self.activation_bits!r}.")
+        if self.activation_bits == 16 and (self.bits != 8 or self.weights != "per_tensor"):
+            # The kernels of microcontrollers have no other combination.
+            raise ValueError(
+                "Expected `bits` to be 8 and `weights` to be per_tensor with 16-bit activations, got "
+                f"{self.bits} and {self.weights}."
+            )
 
     @classmethod
     def get(cls, recipe: str | Recipe | dict[str, Any]) -> Recipe:
@@ -70,5 +80,6 @@ class Recipe:
 RECIPES = {
     "int8": Recipe("int8"),
     "int8_per_channel": Recipe("int8_per_channel", weights="per_channel"),
+    "int16x8": Recipe("int16x8", activation_bits=16),
     "none": Recipe("none", bits=0),
 }

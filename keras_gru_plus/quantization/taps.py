@@ -11,8 +11,11 @@ import tensorflow as tf
 from ..arithmetic import Grid
 from .recipe import Recipe
 
-#: Real range of the grids that the kernels fix; zero is on the grid exactly.
+#: Real range of the 8-bit grids that the kernels fix; zero is on the grid exactly.
 FIXED = {Grid.GATE: (0.0, 255 / 256), Grid.UNIT: (-1.0, 127 / 128), Grid.DOUBLE: (-2.0, 127 / 64)}
+#: Grids that start at 0: with 8 bits the zero point is -128, with 16, where kernels take no zero point, half the
+#: grid is left unused.
+FROM_ZERO = (Grid.GATE, Grid.POSITIVE)
 #: A tap that only ever saw zeros still needs a grid.
 SMALLEST_RANGE = 2.0**-10
 #: Calibrated ranges are this much wider than what was seen. A range of exactly [-2, 2], which differences of
@@ -52,27 +55,36 @@ def over_replicas(lows: Any, highs: Any) -> tuple[Any, Any]:
     return least[0], -least[1]
 
 
+def symmetric(bound: Any, bits: int) -> tuple[Any, Any]:
+    """Range of a grid of zero point 0 that reaches from -bound to one step below bound."""
+    return -bound, bound * (1 - 2.0 ** (1 - bits))
+
+
 class Tap:
     """One quantization point: its grid and, where that is learned, the range in two variables.
 
     Learned grids are symmetric (range [-m, m * 127/128], zero point 0) or positive ([0, m], zero
-    point -128), so that zero is always exactly on the grid.
+    point -128), so that zero is always exactly on the grid. With 16 bits all are symmetric
+    ([-m, m * 32767/32768]), and values are clipped at 0 where the 8-bit grid starts there.
 
     Args:
         key: "<layer>/<tap>".
         grid: where scale and zero point come from.
         store: the layer that owns the variables.
+        bits: 8 or 16.
     """
 
-    def __init__(self, key: str, grid: Grid, store: keras.layers.Layer) -> None:
+    def __init__(self, key: str, grid: Grid, store: keras.layers.Layer, bits: int = 8) -> None:
         self.key = key
         self.grid = grid
+        self.bits = bits
+        self._symmetric = bits == 16 or grid not in FROM_ZERO
         if grid in FIXED:
             return
         from tensorflow_model_optimization.quantization.keras.quantizers import MovingAverageQuantizer
 
         self._quantizer = MovingAverageQuantizer(
-            num_bits=8, per_axis=False, symmetric=grid is Grid.LEARNED, narrow_range=False
+            num_bits=bits, per_axis=False, symmetric=self._symmetric, narrow_range=False
         )
         self._variables = self._quantizer.build(None, key, _RangeFactory(store))
         self.set_range(-6.0, 6.0)
@@ -93,9 +105,11 @@ class Tap:
             bounds: the tap's `range()`, read once where a loop would read it in every step.
         """
         value = tf.convert_to_tensor(value)
+        if self.grid in FROM_ZERO and self._symmetric:
+            value = tf.maximum(value, 0.0)
         if not self.learned:
-            return tf.quantization.fake_quant_with_min_max_args(value, *FIXED[self.grid], num_bits=8)
-        return _rounded(value, *(bounds or self.range()))
+            return tf.quantization.fake_quant_with_min_max_args(value, *self.range(), num_bits=self.bits)
+        return _rounded(value, *(bounds or self.range()), self.bits)
 
     def update(self, low: Any, high: Any) -> None:
         """Moves the range towards [low, high], as tfmot's moving average does (decay 0.999).
@@ -107,9 +121,10 @@ class Tap:
 
     def set_range(self, low: float, high: float) -> None:
         """Sets the range so that it covers [low, high]."""
-        if self.grid is Grid.LEARNED:
-            bound = max(-low, high * 128 / 127, SMALLEST_RANGE) * HEADROOM
-            low, high = -bound, bound * 127 / 128
+        if self._symmetric:
+            low = 0.0 if self.grid in FROM_ZERO else low
+            one_step_less = 1 - 2.0 ** (1 - self.bits)
+            low, high = symmetric(max(-low, high / one_step_less, SMALLEST_RANGE) * HEADROOM, self.bits)
         else:
             low, high = 0.0, max(high, SMALLEST_RANGE) * HEADROOM
         self._variables["min_var"].assign(np.float32(low))
@@ -118,42 +133,62 @@ class Tap:
     def range(self) -> tuple[Any, Any]:
         """Lower and upper end, as numbers for a fixed grid and as tensors for a learned one."""
         if not self.learned:
-            return FIXED[self.grid]
+            if self.bits == 8:
+                return FIXED[self.grid]
+            return symmetric(1.0 if self.grid is Grid.GATE else -FIXED[self.grid][0], self.bits)
         ranges = self._ranges()
         return tf.convert_to_tensor(ranges["min_var"]), tf.convert_to_tensor(ranges["max_var"])
+
+    def int8_range(self) -> tuple[Any, Any]:
+        """The range that the tap has in an 8-bit graph whose steps are 256 (from zero: 128) of its own."""
+        if self.bits == 8:
+            return self.range()
+        if not self.learned:
+            return FIXED[self.grid]
+        low, _ = self.range()
+        return (0.0, -low * 255 / 256) if self.grid in FROM_ZERO else symmetric(-low, 8)
 
     def bound(self) -> Any:
         """The m that maps the tap's largest magnitude to 1: -min, or max for a grid that starts at 0."""
         low, high = self.range()
-        return high if self.grid in (Grid.POSITIVE, Grid.GATE) else -low
+        # That of a gate is never 1: a factor of exactly 1 is folded away, and with it what changes the grid.
+        return high if self.grid is Grid.GATE or not self._symmetric else -low
 
 
-@tf.custom_gradient
-def _rounded(value: Any, low: Any, high: Any) -> Any:
+def _rounded(value: Any, low: Any, high: Any, bits: int) -> Any:
     """What tfmot's quantizer gives in inference, but for the gradient of the ranges, which is none."""
-    result = tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=8)
 
-    def gradient(upstream: Any) -> tuple[Any, None, None]:
-        # TensorFlow's own, of which a loop would sum up the ranges' part in every step.
-        inside, _, _ = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
-            gradients=upstream, inputs=value, min=low, max=high, num_bits=8
-        )
-        return inside, None, None
+    @tf.custom_gradient
+    def rounded(value: Any, low: Any, high: Any) -> Any:
+        result = tf.quantization.fake_quant_with_min_max_vars(value, low, high, num_bits=bits)
 
-    return result, gradient
+        def gradient(upstream: Any) -> tuple[Any, None, None]:
+            # TensorFlow's own, of which a loop would sum up the ranges' part in every step.
+            inside, _, _ = tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
+                gradients=upstream, inputs=value, min=low, max=high, num_bits=bits
+            )
+            return inside, None, None
+
+        return result, gradient
+
+    return rounded(value, low, high)
 
 
 class WeightTap:
     """Quantization point of a weight: symmetric, narrow range, scale = max|w| / 127 of its present value.
 
+    With 16 bits, for element-wise weights, max|w| / 32767.
+
     The range follows the weights at every call, in inference as well, as it will at export.
     """
 
-    def __init__(self, key: str, shape: tuple[int, ...], per_channel: bool, store: keras.layers.Layer) -> None:
+    def __init__(
+        self, key: str, shape: tuple[int, ...], per_channel: bool, store: keras.layers.Layer, bits: int = 8
+    ) -> None:
         from tensorflow_model_optimization.quantization.keras.quantizers import LastValueQuantizer
 
         self.key = key
-        self._quantizer = LastValueQuantizer(num_bits=8, per_axis=per_channel, symmetric=True, narrow_range=True)
+        self._quantizer = LastValueQuantizer(num_bits=bits, per_axis=per_channel, symmetric=True, narrow_range=True)
         self._variables = self._quantizer.build(tf.TensorShape(shape), key, _RangeFactory(store))
 
     def fake_quant(self, kernel: Any) -> Any:
@@ -182,7 +217,7 @@ class TapStore(keras.layers.Layer):
     def tap(self, key: str, grid: Grid) -> Tap:
         """The tap called `key`, created at its first use."""
         if key not in self._taps:
-            self._taps[key] = Tap(key, grid, self)
+            self._taps[key] = Tap(key, grid, self, self.recipe.activation_bits)
         found = self._taps[key]
         if not isinstance(found, Tap) or found.grid is not grid:
             raise ValueError(f"Expected tap {key!r} to keep its grid, got {grid}.")
@@ -190,15 +225,15 @@ class TapStore(keras.layers.Layer):
 
     def weight(self, key: str, shape: tuple[int, ...]) -> WeightTap:
         """The tap of the kernel called `key`, created at its first use."""
-        return self._weight_tap(key, shape, self.recipe.weights == "per_channel")
+        return self._weight_tap(key, shape, self.recipe.weights == "per_channel", self.recipe.bits)
 
     def constant(self, key: str, shape: tuple[int, ...]) -> WeightTap:
         """The tap of an element-wise weight called `key`, created at its first use; it has one scale."""
-        return self._weight_tap(key, shape, False)
+        return self._weight_tap(key, shape, False, self.recipe.activation_bits)
 
-    def _weight_tap(self, key: str, shape: tuple[int, ...], per_channel: bool) -> WeightTap:
+    def _weight_tap(self, key: str, shape: tuple[int, ...], per_channel: bool, bits: int) -> WeightTap:
         if key not in self._taps:
-            self._taps[key] = WeightTap(key, shape, per_channel, self)
+            self._taps[key] = WeightTap(key, shape, per_channel, self, bits)
         found = self._taps[key]
         assert isinstance(found, WeightTap)
         return found

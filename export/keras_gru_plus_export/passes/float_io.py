@@ -1,4 +1,4 @@
-"""Puts QUANTIZE behind every int8 input and DEQUANTIZE before every int8 output: float outside, int8 inside."""
+"""Puts QUANTIZE behind every integer input and DEQUANTIZE before every integer output: float outside only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ def float_io(model: ModelT) -> None:
     """Applies the pass to the main graph; the signature follows."""
     graph = model.subgraphs[0]
     for index in (*graph.inputs, *graph.outputs):
-        if graph.tensors[index].type != TYPE.INT8:
+        if graph.tensors[index].type not in (TYPE.INT8, TYPE.INT16):
             name = tflite.text(graph.tensors[index].name)
-            raise PassError(f"Expected {name!r} to be int8, got {tflite.type_name(graph.tensors[index])}")
+            raise PassError(f"Expected {name!r} to be int8 or int16, got {tflite.type_name(graph.tensors[index])}")
     renamed: dict[int, int] = {}
     before, after = [], []
     for index in graph.inputs:
         outer = tflite.add_tensor(
             graph, tflite.text(graph.tensors[index].name), graph.tensors[index].shape, TYPE.FLOAT32
         )
-        graph.tensors[index].name = f"{tflite.text(graph.tensors[index].name)}_int8"
+        graph.tensors[index].name = _inside(graph.tensors[index])
         before.append(tflite.new_operator(model, OP.QUANTIZE, [outer], [index], tflite.schema.QuantizeOptionsT()))
         renamed[index] = outer
     graph.inputs = [renamed[index] for index in graph.inputs]
@@ -29,7 +29,7 @@ def float_io(model: ModelT) -> None:
         if index not in results:
             tensor = graph.tensors[index]
             results[index] = tflite.add_tensor(graph, tflite.text(tensor.name), tensor.shape, TYPE.FLOAT32)
-            tensor.name = f"{tflite.text(tensor.name)}_int8"
+            tensor.name = _inside(tensor)
             after.append(
                 tflite.new_operator(
                     model, OP.DEQUANTIZE, [index], [results[index]], tflite.schema.DequantizeOptionsT()
@@ -42,3 +42,7 @@ def float_io(model: ModelT) -> None:
             entry.tensorIndex = renamed.get(entry.tensorIndex, entry.tensorIndex)
         for entry in definition.outputs:
             entry.tensorIndex = results.get(entry.tensorIndex, entry.tensorIndex)
+
+
+def _inside(tensor: tflite.TensorT) -> str:
+    return f"{tflite.text(tensor.name)}_{tflite.type_name(tensor)}"
