@@ -49,7 +49,11 @@ class Scanning(Float):
             self.input_masks = {g: ops.tile(mask, (self.timesteps, 1)) for g, mask in self.input_masks.items()}
         past = [state for name, state in zip(self.cell.states, states) if name == "x"]
         delayed = iter(_rows(_delayed(x, past[: k + 1])) for k in range(len(past)))
-        before = [next(delayed) if name == "x" else _Before(state) for name, state in zip(self.cell.states, states)]
+        # A stateful layer's states are variables: adding 0 takes their values.
+        before = [
+            next(delayed) if name == "x" else _Before(ops.add(state, 0))
+            for name, state in zip(self.cell.states, states)
+        ]
         output, after = self.cell.step(self, _rows(x), tuple(before))
         return self._steps(output), [self._steps(rows)[-1] for rows in after]
 
@@ -88,7 +92,7 @@ def linear_recurrence(keep: Any, write: Any, initial: Any) -> Any:
 
         return h, gradient
 
-    return recurrence(keep, write, ops.convert_to_tensor(initial))  # a stateful layer's is a variable
+    return recurrence(keep, write, initial)
 
 
 def _scan(keep: Any, write: Any, initial: Any, *, backwards: bool = False) -> Any:
