@@ -47,13 +47,10 @@ class Scanning(Float):
         self.timesteps = x.shape[0]
         if self.input_masks is not None:
             self.input_masks = {g: ops.tile(mask, (self.timesteps, 1)) for g, mask in self.input_masks.items()}
+        states = [ops.add(state, 0) for state in states]  # a stateful layer's are variables
         past = [state for name, state in zip(self.cell.states, states) if name == "x"]
         delayed = iter(_rows(_delayed(x, past[: k + 1])) for k in range(len(past)))
-        # A stateful layer's states are variables: adding 0 takes their values.
-        before = [
-            next(delayed) if name == "x" else _Before(ops.add(state, 0))
-            for name, state in zip(self.cell.states, states)
-        ]
+        before = [next(delayed) if name == "x" else _Before(state) for name, state in zip(self.cell.states, states)]
         output, after = self.cell.step(self, _rows(x), tuple(before))
         return self._steps(output), [self._steps(rows)[-1] for rows in after]
 
