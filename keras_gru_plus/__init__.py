@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import activations, datasets, distribution, initializers
     from . import cells as variants
+    from .adopt import from_keras
     from .cells import VARIANTS
     from .layer import GRUPlus, GRUPlusCell
     from .quantization.calibrate import FreezeRanges, calibrate
@@ -30,6 +31,7 @@ _PUBLIC = {
     "GRUPlus": "layer",
     "GRUPlusCell": "layer",
     "VARIANTS": "cells",
+    "from_keras": "adopt",
     "quantize_aware": "quantization",
     "calibrate": "quantization",
     "FreezeRanges": "quantization",
@@ -52,6 +54,7 @@ __all__ = [
     "calibrate",
     "datasets",
     "distribution",
+    "from_keras",
     "initializers",
     "quantize_aware",
     "variants",
@@ -66,7 +69,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        if _PUBLIC[name].startswith(_REGISTERED):
+        if _PUBLIC[name].startswith((*_REGISTERED, "adopt")):
             importlib.import_module("keras")  # first, so that registering meets no half-imported module of ours
         module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")
     except ModuleNotFoundError as error:

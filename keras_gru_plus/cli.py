@@ -84,7 +84,9 @@ def demo(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="A .keras file with GRUPlus layers, float or quantized.")],
+    model: Annotated[
+        Path, typer.Argument(help="A .keras or .h5 file with GRU or GRUPlus layers, float or quantized.")
+    ],
     out: Annotated[Path, typer.Option(help="Directory for the results.")],
     calibrate: Annotated[
         Path | None, typer.Option(help="Samples of the inputs (.npz; keys: input names or x); sets the ranges.")

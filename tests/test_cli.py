@@ -388,6 +388,23 @@ def test_data_beyond_the_grids_and_a_lower_score_are_warnings(
     assert 0.9 < litert["agreement"] <= 1
 
 
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_stock_keras_model_is_adopted(files: Path, tmp_path: Path, run: Callable[..., Result], ending: str) -> None:
+    x = np.load(files / "data.npz")["x"]
+    model = _sequential(keras.layers.GRU(6, name="gru"), keras.layers.Dense(3, activation="softmax"))
+    model.save(tmp_path / f"stock.{ending}")
+    np.savez(tmp_path / "data.npz", x=x, y=model.predict(x, verbose=0).argmax(-1))
+    data = tmp_path / "data.npz"
+    arguments = ("--calibrate", data, "--evaluate", data, "--mode", "step", "--out", tmp_path / "out", "--json")
+    result = run("export", tmp_path / f"stock.{ending}", *arguments)
+    assert result.code == 0, result.stderr
+    report = checked_report(tmp_path / "out", result.stdout)
+    scores = {row["runtime"]: row["score"] for row in report["verification"]["results"]}
+    assert scores["float"] == 1
+    assert scores["litert"] > 0.9
+
+
 def test_inspect_shows_a_file(files: Path, run: Callable[..., Result]) -> None:
     table = run("inspect", files / "good.tflite", "--operators")
     assert (table.code, table.stderr) == (0, "")

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_gru_plus.adopt import from_keras, has_keras_gru
 from keras_gru_plus.quantization import QuantizedModel, Recipe, calibrate, quantize_aware
 
 from . import tflite
@@ -59,7 +60,8 @@ def export(
     the directory appears whole or not at all.
 
     Args:
-        model: a float model (then `calibration` is needed) or one from `quantize_aware` with its ranges set.
+        model: a float model (then `calibration` is needed; Keras' own GRU layers are adopted) or one from
+            `quantize_aware` with its ranges set.
         directory: created; if it exists and is not empty, `force` replaces it.
         mode, target, io, timesteps, keep_names: see `convert`.
         recipe: for a float model, see `quantize_aware`.
@@ -128,7 +130,8 @@ def prepare(
             )
         quantized, float_model = model, model.float_model()
     else:
-        quantized, float_model = quantize_aware(model, recipe), model
+        adopted = from_keras(model) if has_keras_gru(model) else model
+        quantized, float_model = quantize_aware(adopted, recipe), model
     if not quantized.recipe.bits:
         raise ValueError(f"Expected an int8 recipe for export, got {quantized.recipe.name!r} (float).")
     if calibration is not None:

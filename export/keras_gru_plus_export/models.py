@@ -9,13 +9,16 @@ import keras
 
 import keras_gru_plus  # noqa: F401  (registers the layers)
 
+#: How an HDF5 file begins.
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
 
 class ModelError(ValueError):
     """A model file that cannot be read."""
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """The model in a `.keras` file, loaded in Keras' safe mode.
+    """The model in a `.keras` or `.h5` file, loaded in Keras' safe mode.
 
     Raises:
         ModelError: no such file, not a Keras file, damaged, or with a class that Keras does not know.
@@ -23,11 +26,12 @@ def load_model(path: str | Path) -> keras.Model:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"Expected a .keras file, got {str(path)!r}, which is no file.")
-    if path.suffix != ".keras":
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ModelError(
-            f"Expected a file that ends in .keras, got {path.name!r}; save it with model.save('m.keras')."
+            f"Expected a file that ends in .keras or .h5, got {path.name!r}; save it with model.save('m.keras')."
         )
-    if not zipfile.is_zipfile(path):
+    whole = zipfile.is_zipfile(path) if path.suffix == ".keras" else path.read_bytes()[:8] == HDF5
+    if not whole:
         raise ModelError(
             f"Expected a Keras archive, got {str(path)!r}, which is none or damaged; save the model again."
         )

@@ -253,9 +253,13 @@ def check_layer(layer: Any, recipe: Recipe) -> None:
     """
     listing = ", ".join(sorted(cls.__name__ for cls in LAYERS))
     if type(layer) not in LAYERS:
+        advice = {
+            keras.layers.GRU: "call keras_gru_plus.from_keras(model) first",
+            keras.layers.LSTM: "use GRUPlus, whose closest relative is GRUPlus(variant='cifg')",
+            keras.layers.SimpleRNN: "use GRUPlus, whose closest relative is GRUPlus(variant='ugrnn')",
+        }.get(type(layer), "remove or replace it")
         raise ValueError(
-            f"Expected layers that can be quantized ({listing}), got {type(layer).__name__} {layer.name!r}; "
-            "remove or replace it."
+            f"Expected layers that can be quantized ({listing}), got {type(layer).__name__} {layer.name!r}; {advice}."
         )
     reason = _refusal(layer)
     if recipe.activation_bits == 16:
