@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .arithmetic import Float, Grid
+from .arithmetic import Grid
+from .floating import Float
 
 
 class _Before:

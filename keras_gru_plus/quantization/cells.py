@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from .. import activations
-from ..arithmetic import NEARLY_ONE, Float, Grid, Linear, Sum
+from ..arithmetic import NEARLY_ONE, Grid, Linear, Sum
+from ..floating import Float
 from ..plan import Plan, PlannedLinear, aligned_tap, plan_of
 from .taps import TapStore
 
