@@ -222,7 +222,7 @@ def test_eight_bits_are_close_to_float(variant, recipe):
     # (about 4, times slopes of at most 1/4 and 1) through the gate: below 4/128 a step on a row's worst unit, and
     # the gates forget; a bistable cell amplifies some. A wrong grid or unit gives errors of the outputs' size.
     assert np.abs(error).max() < 15 / 128
-    assert np.sqrt(np.mean(error**2)) < 2.5 / 128
+    assert np.sqrt(np.mean(error**2)) < 3 / 128
     assert np.abs(np.mean(error)) < 1 / 128  # no drift to one side
 
 
