@@ -1,4 +1,4 @@
-"""All benchmarks, or those named: python benchmarks/run.py [sizes] [accuracy] [training]; tables go to results/."""
+"""All benchmarks, or those named: python benchmarks/run.py [sizes] [accuracy] …; tables go to results/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("sizes", "accuracy", "training")
+BENCHMARKS = ("sizes", "accuracy", "variants", "training")
 
 
 def main() -> int:
