@@ -244,3 +244,19 @@ def test_batch_normalization_of_the_light_gru_sees_all_rows_and_steps():
     weights = rnn.get_weights()
     rnn.set_weights([*weights[:-2], mean, variance])
     np.testing.assert_allclose(trained, rnn(x, mask=mask), rtol=1e-4, atol=1e-5)  # float32 statistics, five steps
+
+
+@pytest.mark.parametrize("name", kgp.VARIANTS)
+def test_chrono_starts_every_gated_variant_with_long_memory(name):
+    cell = kgp.variants.get(name)
+    gates = [gate for gate in (*cell.keep_gates, *cell.write_gates) if gate in cell.bias]
+    made = kgp.GRUPlus(40, variant=name, bias_initializer=kgp.initializers.Chrono(100, seed=0))
+    made.build((None, None, columns(name, 4)))
+    if not gates:  # nothing to keep a state with, or a bias of another kind
+        assert name in ("atr", "cfc", "fastrnn", "gru2", "ligru", "mgu2", "ran")
+        return
+    bias = np.asarray(made.cell.bias).reshape(-1, 40)[: len(cell.bias)]
+    for gate, row in zip(cell.bias, bias):
+        sign = 1 if gate in cell.keep_gates else -1 if gate in cell.write_gates else 0
+        assert np.all((sign * row >= 0) & (np.abs(row) <= np.log(99)))
+        assert (np.abs(row).mean() > 3) == bool(sign)  # the mean of log U(1, 99) is 3.6
