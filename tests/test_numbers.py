@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_models import ALL, calibrated, converted, in_tiers
+from export_models import ALL, LATER, calibrated, converted
 
 import keras_gru_plus as kgp
 from keras_gru_plus.arithmetic import Grid
@@ -22,15 +24,27 @@ from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.graph import state_names
 
 TFLITE_PYTHON = os.environ.get("KGP_TFLITE_RUNTIME_PYTHON")
-RUNTIMES = [
-    "litert",
-    "litert-reference",
-    pytest.param("tflm", marks=pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")),
-    *(
-        pytest.param(name, marks=pytest.mark.skipif(not TFLITE_PYTHON, reason="no environment with tflite-runtime"))
-        for name in ("tflite-runtime", "tflite-runtime-reference")
-    ),
-]
+NEEDS_TFLM = pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")
+NEEDS_TFLITE = pytest.mark.skipif(not TFLITE_PYTHON, reason="no environment with tflite-runtime")
+RUNTIMES = {
+    "litert": (),
+    "litert-reference": (),
+    "tflm": (NEEDS_TFLM,),
+    "tflite-runtime": (NEEDS_TFLITE,),
+    "tflite-runtime-reference": (NEEDS_TFLITE,),
+}
+#: One of each family whose kernels are the same; the slow models run on the others only when asked for.
+FAMILIES = ("litert", "tflm")
+
+
+def on_runtimes(names: Iterable[str]) -> list[Any]:
+    """Parameters (name, runtime) in their tiers."""
+    found = []
+    for name in names:
+        for runtime, marks in RUNTIMES.items():
+            later = () if name not in LATER else (pytest.mark.slow,) if runtime in FAMILIES else (pytest.mark.long,)
+            found.append(pytest.param(name, runtime, marks=(*marks, *later)))
+    return found
 
 
 def python_for(runtime: str) -> str | None:
@@ -98,8 +112,7 @@ class Replay(FakeQuantNetwork):
 INTERPOLATED = {"LOGISTIC": 2, "TANH": 3, "SOFTMAX": 8}
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", in_tiers(name for name, spec in ALL.items() if spec.steps))
+@pytest.mark.parametrize(("name", "runtime"), on_runtimes(name for name, spec in ALL.items() if spec.steps))
 def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     """Each operator gets the file's own integers as input; its result may differ by rounding only.
 
@@ -164,8 +177,7 @@ def _state_taps(layer: keras.layers.Layer) -> tuple[str, ...]:
     return layer.variant.state_taps if isinstance(layer, kgp.GRUPlus) else ()
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", in_tiers(ALL))
+@pytest.mark.parametrize(("name", "runtime"), on_runtimes(ALL))
 def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
     """`step` and `stateful` repeat `sequence` exactly; a state feeds rounding back, up to 6 LSB off fake-quant."""
     spec, model = ALL[name], calibrated(name)
