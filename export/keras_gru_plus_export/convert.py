@@ -28,10 +28,12 @@ from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
+from .passes.subtract_by_adding import subtract_by_adding
 from .passes.table_activations import Tabulate, table_activations
+from .passes.table_gates import table_gates
 from .worker import ConversionError
 
-TARGETS = ("litert",)
+TARGETS = ("litert", "tflm")
 IO = ("int8", "float")
 
 
@@ -51,7 +53,8 @@ def convert(
         mode: "sequence" (a whole window `(1, timesteps, features)` per invoke), "step" (one time step
             `(1, 1, features)`, states as inputs and outputs `state_<layer>` `(1, units)`) or
             "stateful" (one time step, states in variables inside the model).
-        target: "litert" (LiteRT and tflite-runtime).
+        target: "litert" (LiteRT and tflite-runtime), or "tflm" (TFLite Micro with CMSIS-NN: operators that are
+            fast there; the file runs on the others as well).
         io: "int8", or "float" for float32 inputs, outputs and states around the int8 inside.
         timesteps: length of the window for a model whose time dimension is open.
         keep_names: name internal tensors by their taps instead of stripping names.
@@ -82,7 +85,7 @@ def convert(
         with _quiet_tensorflow():
             tf.saved_model.save(module, directory, signatures=module.function)
         raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
-    return _finish(raw, module, io=io, per_channel=per_channel, keep_names=keep_names)
+    return _finish(raw, module, target=target, io=io, per_channel=per_channel, keep_names=keep_names)
 
 
 @contextlib.contextmanager
@@ -97,7 +100,7 @@ def _quiet_tensorflow() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_names: bool) -> bytes:
+def _finish(raw: bytes, module: _Module, *, target: str, io: str, per_channel: bool, keep_names: bool) -> bytes:
     """The passes and the checks between them."""
     flat = tflite.load(raw)
     try:
@@ -107,6 +110,8 @@ def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_nam
         check(flat, module.expected, per_channel=per_channel)
         if keep_names:
             _name_by_tap(flat, module.expected)
+        if target == "tflm":
+            _for_micro(flat)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         signature = tflite.signature(flat)
         relabel_inputs(flat, {signature.inputs[name]: unit / 128 for name, unit in module.expected.units.items()})
@@ -117,6 +122,12 @@ def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, keep_nam
     except PassError as error:
         raise ConversionError(f"The converted graph is not one that can be made int8: {error}.") from None
     return tflite.dump(flat)
+
+
+def _for_micro(model: tflite.ModelT) -> None:
+    """Replaces what is slow on TFLite Micro; the integers stay."""
+    table_gates(model)
+    subtract_by_adding(model)
 
 
 def _tables(expected: Expected) -> dict[str, Tabulate]:
