@@ -5,6 +5,9 @@ TFLite Micro computes both in fixed point, some 400 instructions an element. The
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .. import tflite
@@ -12,7 +15,10 @@ from ..tflite import OP, TYPE, ModelT, OperatorT, SubGraphT
 from . import PassError
 from .table_activations import look_up_operators
 
-_FUNCTIONS = {OP.LOGISTIC: lambda values: 1 / (1 + np.exp(-values)), OP.TANH: np.tanh}
+_FUNCTIONS: dict[int, Callable[[Any], Any]] = {
+    OP.LOGISTIC: lambda values: 1 / (1 + np.exp(-values)),
+    OP.TANH: np.tanh,
+}
 
 
 def table_gates(model: ModelT) -> None:
