@@ -98,7 +98,7 @@ def export(
         Path | None, typer.Option(help="Samples with targets (.npz; keys: output names or y); scores float and int8.")
     ] = None,
     mode: Annotated[str, typer.Option(help="sequence (a window an invoke), step, or stateful.")] = "sequence",
-    target: Annotated[str, typer.Option(help="litert.")] = "litert",
+    target: Annotated[str, typer.Option(help="litert, or tflm: fast on TFLite Micro with CMSIS-NN.")] = "litert",
     recipe: Annotated[str, typer.Option(help="int8, int8_per_channel or int16x8.")] = "int8",
     io: Annotated[str, typer.Option(help="Inputs and outputs: int8 (int16 with recipe int16x8) or float.")] = "int8",
     timesteps: Annotated[int | None, typer.Option(help="Window length, for a model with open time.")] = None,

@@ -24,6 +24,8 @@ from keras_gru_plus_export.passes.relabel_inputs import relabel_inputs
 from keras_gru_plus_export.passes.reshape_options import reshape_options
 from keras_gru_plus_export.passes.signature import name_inputs_and_outputs
 from keras_gru_plus_export.passes.strip import strip
+from keras_gru_plus_export.passes.subtract_by_adding import subtract_by_adding
+from keras_gru_plus_export.passes.table_gates import table_gates
 
 OP, TYPE = tflite.OP, tflite.TYPE
 GRID = tflite.Grid((1 / 128,), (0,))
@@ -497,3 +499,79 @@ def test_parts_that_only_look_alike_are_not_shared() -> None:
     for written, found in zip(m.model.subgraphs[0].tensors, read.subgraphs[0].tensors, strict=True):
         assert tflite.grid(found) == tflite.grid(written)
         assert (found.shape, found.type) == (written.shape, written.type)
+
+
+# -- target tflm -----------------------------------------------------------------------------------
+
+EVERY = np.arange(-128, 128, dtype=np.int8)
+
+
+def micro_equal(before: bytes, model: tflite.ModelT, inputs: dict[str, np.ndarray]) -> None:
+    """The same integers on TFLite Micro and on the kernels that are its reference elsewhere."""
+    for runtime in ("litert-reference", "tflm"):
+        if host.available(runtime):
+            wanted, got = (
+                host.run(data, inputs, runtime=runtime, mode="sequence")["y"] for data in (before, tflite.dump(model))
+            )
+            assert len(np.unique(wanted)) > 10
+            np.testing.assert_array_equal(got, wanted, err_msg=runtime)
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.02707, 0.0625, 0.3])
+@pytest.mark.parametrize(("kind", "scale_out", "zero_point"), [("LOGISTIC", 1 / 256, -128), ("TANH", 1 / 128, 0)])
+def test_a_table_has_the_integers_of_the_gate_it_replaces(
+    kind: str, scale_out: float, zero_point: int, scale: float
+) -> None:
+    m = Model()
+    m.graphs[0].tensor("x", (1, 256), grid=tflite.Grid((scale,), (3,)))
+    m.graphs[0].tensor("y", (1, 256), grid=tflite.Grid((scale_out,), (zero_point,)))
+    m.add(0, kind, "x", "y")
+    m.ends(0, "x", "y")
+    before = tflite.dump(m.model)
+    table_gates(m.model)
+    assert kinds(m.model) == ["CAST", "ADD", "GATHER"]
+    micro_equal(before, m.model, {"x": EVERY[None]})
+
+
+def test_a_float_gate_is_refused() -> None:
+    m = Model()
+    for name in "xy":
+        m.graphs[0].tensor(name, type=TYPE.FLOAT32)
+    m.add(0, "TANH", "x", "y")
+    m.ends(0, "x", "y")
+    with pytest.raises(PassError, match="Expected TANH to be int8, got float32"):
+        table_gates(m.model)
+
+
+@pytest.mark.parametrize("second", ["computed", "table"])
+@pytest.mark.parametrize("grid", [tflite.Grid((1 / 128,), (0,)), tflite.Grid((0.0123,), (-7,))])
+def test_a_difference_is_the_sum_with_the_negative(grid: tflite.Grid, second: str) -> None:
+    m = Model()
+    shape = (1, 65536)  # every pair
+    m.graphs[0].tensor("a", shape, grid=grid)
+    m.graphs[0].tensor("b", shape)
+    m.graphs[0].tensor("y", shape, grid=tflite.Grid((0.0151,), (0,)))
+    m.graphs[0].tensor("t", shape)
+    if second == "table":
+        m.add(0, "TANH", "b", "t")
+    m.add(0, "SUB", "a t" if second == "table" else "a b", "y", tflite.schema.SubOptionsT())
+    m.ends(0, "a b", "y")
+    if second == "table":
+        table_gates(m.model)
+    before = tflite.dump(m.model)
+    subtract_by_adding(m.model)
+    assert kinds(m.model)[-2:] == (["GATHER", "ADD"] if second == "table" else ["MUL", "ADD"])
+    left, right = np.meshgrid(EVERY, EVERY)
+    micro_equal(before, m.model, {"a": left.reshape(shape), "b": right.reshape(shape)})
+
+
+def test_a_difference_that_is_broadcast_stays() -> None:
+    m = Model()
+    m.graphs[0].tensor("a", (1, 4))
+    m.graphs[0].tensor("b", (1, 1))
+    m.graphs[0].tensor("y", (1, 4))
+    m.add(0, "SUB", "a b", "y", tflite.schema.SubOptionsT())
+    m.ends(0, "a b", "y")
+    unchanged = tflite.dump(m.model)
+    subtract_by_adding(m.model)
+    assert tflite.dump(m.model) == unchanged

@@ -28,11 +28,13 @@ from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
+from .passes.subtract_by_adding import subtract_by_adding
 from .passes.table_activations import Tabulate, table_activations
+from .passes.table_gates import table_gates
 from .passes.widen import widen
 from .worker import ConversionError
 
-TARGETS = ("litert",)
+TARGETS = ("litert", "tflm")
 IO = ("int8", "float")
 
 
@@ -52,7 +54,8 @@ def convert(
         mode: "sequence" (a whole window `(1, timesteps, features)` per invoke), "step" (one time step
             `(1, 1, features)`, states as inputs and outputs `state_<layer>` `(1, units)`) or
             "stateful" (one time step, states in variables inside the model).
-        target: "litert" (LiteRT and tflite-runtime).
+        target: "litert" (LiteRT and tflite-runtime), or "tflm" (TFLite Micro with CMSIS-NN: operators that are
+            fast there; the file runs on the others as well).
         io: "int8" for integers, int16 with recipe "int16x8", or "float" for float32 inputs, outputs and states
             around the integers inside.
         timesteps: length of the window for a model whose time dimension is open.
@@ -85,7 +88,7 @@ def convert(
             tf.saved_model.save(module, directory, signatures=module.function)
         raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
     bits = model.recipe.activation_bits
-    return _finish(raw, module, io=io, per_channel=per_channel, bits=bits, keep_names=keep_names)
+    return _finish(raw, module, target=target, io=io, per_channel=per_channel, bits=bits, keep_names=keep_names)
 
 
 @contextlib.contextmanager
@@ -100,7 +103,9 @@ def _quiet_tensorflow() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, bits: int, keep_names: bool) -> bytes:
+def _finish(
+    raw: bytes, module: _Module, *, target: str, io: str, per_channel: bool, bits: int, keep_names: bool
+) -> bytes:
     """The passes and the checks between them."""
     flat = tflite.load(raw)
     try:
@@ -113,6 +118,8 @@ def _finish(raw: bytes, module: _Module, *, io: str, per_channel: bool, bits: in
             check(flat, module.expected, per_channel=per_channel, bits=bits)
         if keep_names:
             _name_by_tap(flat, module.expected)
+        if target == "tflm" and bits == 8:  # the kernels of 16 bits have tables of their own
+            _for_micro(flat)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         signature = tflite.signature(flat)
         steps = 2 ** (bits - 1)
@@ -133,6 +140,12 @@ def _widen(model: tflite.ModelT, expected: Expected) -> None:
 
     factors = [np.array([factor]) for factor in expected.factors]
     widen(model, bias, [*expected.constants, *factors])
+
+
+def _for_micro(model: tflite.ModelT) -> None:
+    """Replaces what is slow on TFLite Micro; the integers stay."""
+    table_gates(model)
+    subtract_by_adding(model)
 
 
 def _tables(expected: Expected) -> dict[str, Tabulate]:

@@ -1,0 +1,66 @@
+"""The emulated Cortex-M55 gives what the tflite-micro wheel gives, and its counts repeat exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny_models
+from tiny_models import FEATURES, STEPS, UNITS
+
+from keras_gru_plus_export.devices import cortex_m55, cortex_m55_image, host
+
+needs_device = pytest.mark.skipif(not cortex_m55.available(), reason=str(cortex_m55.unavailable()))
+needs_tflm = pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")
+
+
+def samples(*shape: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(-128, 128, shape).astype(np.int8)
+
+
+@needs_device
+@needs_tflm
+@pytest.mark.parametrize("name", ["sequence", "step", "same"])
+def test_outputs_are_those_of_the_wheel(name: str) -> None:
+    data = tiny_models.models()[name]
+    inputs = {"x": samples(3, STEPS if name == "sequence" else 1, FEATURES)}
+    if name != "sequence":
+        inputs["state_mgu"] = samples(3, UNITS)
+    wanted = host.run(data, inputs, runtime="tflm", mode="sequence" if name == "sequence" else "step")
+    got = cortex_m55.run(data, inputs).outputs
+    assert got.keys() == wanted.keys()
+    for key, array in got.items():
+        assert len(np.unique(array)) > 5
+        np.testing.assert_array_equal(array.reshape(wanted[key].shape), wanted[key])
+
+
+@needs_device
+def test_counts_repeat_and_counting_changes_nothing() -> None:
+    data, inputs = tiny_models.models()["step"], {"x": samples(1, 1, FEATURES)}
+    first, second = (cortex_m55.run(data, inputs, count=True) for _ in range(2))
+    assert first.functions == second.functions
+    assert first.instructions == sum(first.functions.values()) > 1000
+    assert "arm_elementwise_mul_s8" in first.functions
+    plain = cortex_m55.run(data, inputs)
+    assert (plain.instructions, plain.functions) == (0, {})
+    assert plain.arena == first.arena
+    np.testing.assert_array_equal(plain.outputs["y"], first.outputs["y"])
+
+
+@needs_device
+def test_inputs_that_the_file_does_not_have_and_models_that_are_none_are_refused() -> None:
+    data = tiny_models.models()["step"]
+    with pytest.raises(ValueError, match=r"inputs among \['state_mgu', 'x'\], got \['z'\]"):
+        cortex_m55.run(data, {"z": samples(1, 1)})
+    with pytest.raises(ValueError, match="Expected x to be int8"):
+        cortex_m55.run(data, {"x": samples(1, 1, FEATURES + 1)})
+    # The device's image has no variables.
+    with pytest.raises(host.RuntimeFailure, match="Expected the Cortex-M55 to run the model"):
+        cortex_m55.run(tiny_models.models()["stateful"], {"x": samples(1, 1, FEATURES)})
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cortex_m55_image.shutil, "which", lambda name: None if "qemu" in name else name)
+    with pytest.raises(
+        cortex_m55.DeviceUnavailable, match=r"Expected qemu-system-arm for .*apt-get install .* qemu-system-arm$"
+    ):
+        cortex_m55_image.require_tools()
