@@ -464,13 +464,8 @@ def test_a_compiled_model_goes_on_training_where_it_was_saved(tmp_path):
         np.testing.assert_array_equal(got, wanted)
 
 
-UNEQUAL = pytest.mark.xfail(
-    reason="grud, quantized, computes other values under XLA: use jit_compile=False", strict=True
-)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", [pytest.param(v, marks=UNEQUAL if v == "grud" else ()) for v in kgp.VARIANTS])
+@pytest.mark.parametrize("variant", kgp.VARIANTS)
 def test_compiled_by_xla_training_gives_the_same_model(variant):
     trained, x = [], inputs_for(variant)
     for jit_compile in (False, True):

@@ -198,7 +198,9 @@ class WeightTap:
         constant = tf.stop_gradient(kernel)
         # Not the quantizer's own gradient: compiled by XLA it is 0 for the largest weight, which rounding may
         # put outside its own range, and for every weight of a kernel of zeros.
-        return self._quantizer(constant, True, ranges) + (kernel - constant)
+        # Zero is on every grid; of a tensor of zeros alone XLA would make other numbers.
+        rounded = tf.where(constant == 0.0, constant, self._quantizer(constant, True, ranges))
+        return rounded + (kernel - constant)
 
 
 class TapStore(keras.layers.Layer):
