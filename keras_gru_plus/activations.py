@@ -27,11 +27,6 @@ class QuantizedForm:
     offset: float = 0.0
 
     @property
-    def saturating(self) -> bool:
-        """Whether the activation is the clip of its tap."""
-        return self.kind == "clip"
-
-    @property
     def bounded(self) -> bool:
         """Whether the values stay in [-1, 1]."""
         return self.grid in ("gate", "unit")

@@ -49,10 +49,6 @@ class Plan:
     activations: list[Callable[..., Any]] = field(default_factory=list)
     elementwise: int = 0
 
-    def grid(self, source: str) -> Grid:
-        """Grid of an operand's source; inputs are on the unit grid."""
-        return self.taps.get(source, Grid.UNIT)
-
 
 class Trace(Arithmetic):
     """Runs a cell's step on nothing and records its `Plan`."""
