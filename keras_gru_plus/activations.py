@@ -47,6 +47,18 @@ _FORMS = {
 
 QUANTIZABLE = tuple(_FORMS)
 
+_TABLE = QuantizedForm("table", "learned")
+#: Further ones that a layer, but no recurrent one, may have; the classes are Keras layers.
+_LAYER_FORMS = {
+    "softmax": QuantizedForm("operator", "gate"),
+    "relu6": QuantizedForm("relu", "positive"),
+    "exponential": QuantizedForm("table", "positive"),
+    "softplus": QuantizedForm("table", "positive"),
+    **dict.fromkeys(("celu", "elu", "gelu", "hard_shrink", "hard_silu", "leaky_relu", "log_sigmoid", "mish"), _TABLE),
+    **dict.fromkeys(("selu", "silu", "soft_shrink", "sparse_plus", "squareplus", "tanh_shrink"), _TABLE),
+    **dict.fromkeys(("ELU", "LeakyReLU", "ReLU"), _TABLE),
+}
+
 
 def name_of(activation: Any) -> str:
     """A readable name for an activation function or object."""
@@ -74,6 +86,22 @@ def quantized_form(activation: Any) -> QuantizedForm:
         raise ValueError(
             f"Expected an activation that can be quantized ({', '.join(QUANTIZABLE)} or "
             f"HardSigmoid(slope)), got {name_of(activation)!r}."
+        )
+    return form
+
+
+def layer_form(activation: Any) -> QuantizedForm:
+    """The int8 form of the activation of a layer that is not recurrent.
+
+    Raises:
+        ValueError: if there is none; lists those that have one.
+    """
+    form = form_of(activation) or _LAYER_FORMS.get(name_of(activation))
+    if form is None:
+        known = sorted(name for name in (*_FORMS, *_LAYER_FORMS) if name.islower())
+        raise ValueError(
+            f"Expected an activation that can be quantized ({', '.join(known)} or HardSigmoid(slope)), got "
+            f"{name_of(activation)!r}."
         )
     return form
 

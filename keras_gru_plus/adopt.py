@@ -37,8 +37,16 @@ def from_keras(model: keras.Model) -> keras.Model:
     # From memory, not from a file: what the model's own Lambda layers hold is as safe as it was.
     adopted = keras.saving.deserialize_keras_object(_replaced(config), safe_mode=False)
     if model.built:
-        adopted.set_weights(model.get_weights())
+        copy_weights(model, adopted)
     return adopted
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Gives a model of the same architecture the weights of `source`."""
+    target.set_weights(source.get_weights())
+    for layer in target._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with what it derived from its weights
 
 
 def has_keras_gru(model: keras.Model) -> bool:

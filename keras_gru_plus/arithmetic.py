@@ -23,6 +23,8 @@ class Grid(enum.Enum):
     GATE = "gate"  #: scale 1/256, zero point -128: what LOGISTIC and SOFTMAX kernels write
     UNIT = "unit"  #: scale 1/128, zero point 0: what TANH writes, and states in [-1, 1]
     DOUBLE = "double"  #: scale 1/64, zero point 0: states in [-2, 2]
+    MASK = "mask"  #: scale 1/255, zero point -128: both 0 and 1 exactly
+    SQUARE = "square"  #: scale 1/128^2, zero point -128: squares of small integers of UNIT
 
 
 @dataclass

@@ -234,14 +234,6 @@ def test_inputs_without_time_convert_whole_and_cannot_step() -> None:
         convert(model, mode="step")
 
 
-def test_a_layer_on_two_tensors_is_refused() -> None:
-    """Its taps would have one range and its states one place for two sequences."""
-    first, second = keras.Input((6, 4), name="first"), keras.Input((6, 4), name="second")
-    layer = kgp.GRUPlus(3, name="twice")
-    with pytest.raises(ValueError, match=r"Expected layer 'twice' \(GRUPlus\) to be used once, got it on several"):
-        kgp.quantize_aware(keras.Model([first, second], [layer(first), layer(second)]))
-
-
 IN_A_FRESH_PROCESS = """
 import hashlib, sys, keras, keras_gru_plus
 from keras_gru_plus_export import convert

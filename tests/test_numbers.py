@@ -21,7 +21,7 @@ from keras_gru_plus_export.check import grid_of_range
 from keras_gru_plus_export.convert import is_timed
 from keras_gru_plus_export.data import input_names, output_names
 from keras_gru_plus_export.devices import host
-from keras_gru_plus_export.graph import state_names
+from keras_gru_plus_export.recurrence import state_names
 
 TFLITE_PYTHON = os.environ.get("KGP_TFLITE_RUNTIME_PYTHON")
 NEEDS_TFLM = pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")
@@ -95,13 +95,15 @@ class Replay(FakeQuantNetwork):
         fake = super().tap(key, value, grid)
         return fake if key.endswith("/input") else self.replay(key, fake)
 
-    def recurrent(self, layer, x):
-        arithmetic = ReplayCell(layer.cell, self.store, layer.name, unit=x.unit, observe=False)
+    def recurrent(self, call, layer, x, states, flip=False):
+        arithmetic = ReplayCell(layer.cell, self.store, call.scope, unit=x.unit, observe=False)
         arithmetic.network = self
         with layer.cell.computing(arithmetic):
-            output, new = arithmetic.run(x.tensor[:, 0], [tf.constant(self.states[s]) for s in state_names(layer)])
+            output, new = arithmetic.run(
+                x.tensor[:, 0], [tf.constant(self.states[s]) for s in state_names(call.scope, layer)]
+            )
         outputs = output[:, None] if layer.return_sequences else output
-        return state_values(layer, [outputs, *new] if layer.return_state else [outputs], x)
+        return state_values(call.scope, layer, [outputs, *new] if layer.return_state else [outputs], x)
 
 
 #: Steps of 1/32768 by which int16 kernels may be off: they interpolate between the entries of a table.
@@ -136,7 +138,7 @@ def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     flat = tflite.load(data)
     states = {}
     for layer in model.layers:
-        for tap, n in zip(_state_taps(layer), state_names(layer) if _state_taps(layer) else []):
+        for tap, n in zip(_state_taps(layer), state_names(layer.name, layer) if _state_taps(layer) else []):
             grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).inputs[n]])
             # A delayed input is divided by its unit, as the input itself.
             grid = tflite.Grid((1 / steps,), (0,)) if tap == "x" else grid
@@ -167,7 +169,7 @@ def _taps_that_are_outputs(model: QuantizedModel) -> dict[str, str]:
     states = {
         f"{layer.name}/{tap}": name
         for layer in model.layers
-        for tap, name in zip(_state_taps(layer), state_names(layer) if _state_taps(layer) else [])
+        for tap, name in zip(_state_taps(layer), state_names(layer.name, layer) if _state_taps(layer) else [])
         if tap != "x"
     }
     return states | named

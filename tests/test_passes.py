@@ -33,7 +33,7 @@ NAMES = ("sequence", "step", "same", "hop", "stateful")
 
 
 def _relabelled(model: tflite.ModelT) -> None:
-    relabel_inputs(model, {tflite.signature(model).inputs["x"]: 0.05})
+    relabel_inputs(model, {tflite.signature(model).inputs["x"]: tflite.Grid((0.05,), (0,))})
 
 
 PASSES: dict[str, Callable[[tflite.ModelT], Any]] = {
@@ -358,7 +358,7 @@ def test_a_relabelled_input_changes_its_scale_and_nothing_behind_it() -> None:
     model = tflite.load(tiny_models.models()["hop"])
     grids = [tflite.grid(t) for t in model.subgraphs[0].tensors]
     x = tflite.signature(model).inputs["x"]
-    relabel_inputs(model, {x: 0.05})
+    relabel_inputs(model, {x: tflite.Grid((0.05,), (0,))})
     assert tflite.grid(model.subgraphs[0].tensors[x]).same(tflite.Grid((0.05,), (0,)))
     assert {tflite.op_name(model, op) for op in tflite.consumers(model.subgraphs[0], x)} == {"RESHAPE"}
     after = [tflite.grid(tensor) for tensor in model.subgraphs[0].tensors]
@@ -375,7 +375,7 @@ def test_an_input_with_a_zero_point_cannot_be_relabelled() -> None:
         if grid is not None:
             tflite.set_grid(model.subgraphs[0].tensors[x], grid.scales, grid.zero_points)
         with pytest.raises(PassError, match="Expected an input with zero point 0, got"):
-            relabel_inputs(model, {x: 0.05})
+            relabel_inputs(model, {x: tflite.Grid((0.05,), (0,))})
 
 
 @pytest.mark.parametrize("name", NAMES)

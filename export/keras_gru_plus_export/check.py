@@ -16,6 +16,8 @@ from .worker import ConversionError
 #: Relative difference of scales that float32 arithmetic in two orders explains.
 TOLERANCE = 2e-6
 _ACTIVATIONS = {8: TYPE.INT8, 16: TYPE.INT16}
+#: Operators with a kernel.
+LINEAR = (OP.FULLY_CONNECTED, OP.CONV_2D, OP.DEPTHWISE_CONV_2D)
 _INSIDE = (TYPE.INT32, TYPE.BOOL, TYPE.RESOURCE)
 
 
@@ -52,7 +54,7 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool, bits: int = 8
             name = tflite.op_name(model, op)
             if name in ("QUANTIZE", "DEQUANTIZE"):
                 raise ConversionError(f"Expected no {name} in the file, got one that writes {_describe(graph, op)}.")
-            matmul = tflite.op_code(model, op) == OP.FULLY_CONNECTED
+            matmul = tflite.op_code(model, op) in LINEAR
             for place, index in enumerate((*op.inputs, *op.outputs)):
                 weight = {1: TYPE.INT8, 2: TYPE.INT64}.get(place) if matmul and bits == 16 else None
                 if index >= 0 and graph.tensors[index].type not in (activations, weight, *_INSIDE):
@@ -127,9 +129,12 @@ def _check_weights(
     key = tap_of(output, expected)
     if key is None or key not in expected.kernels:
         raise ConversionError(f"Expected every matmul to belong to a tap, got {_describe(graph, op)}.")
-    kernel, bias = expected.kernels[key]
+    kernel, bias, kind = expected.kernels[key]
+    # Of convolutions each channel has its scale, whatever the recipe says of matmuls.
+    per_channel = per_channel or kind != "matmul"
+    rows = kernel.T
     weights, grid = graph.tensors[op.inputs[1]], tflite.grid(graph.tensors[op.inputs[1]])
-    limits = np.abs(kernel).max(axis=0) if per_channel else np.abs(kernel).max(keepdims=True).ravel()
+    limits = np.abs(rows).max(axis=1) if per_channel else np.abs(rows).max(keepdims=True).ravel()
     scales = np.maximum(limits, np.finfo(np.float32).tiny) / 127
     if (
         grid is None
@@ -138,15 +143,16 @@ def _check_weights(
     ):
         raise ConversionError(f"Expected the weights of {key!r} on scale max|w| / 127 = {scales[:3]}, got {grid}.")
     integers = tflite.constant(model, weights).astype(np.int32)
-    if np.abs(integers - kernel.T / scales[:, None]).max() > 0.5 + 1e-3:
+    if tflite.op_code(model, op) == OP.DEPTHWISE_CONV_2D:  # (1, height, width, channels); others have channels first
+        integers = np.moveaxis(integers, -1, 0)
+    integers = integers.reshape(rows.shape)
+    if np.abs(integers - rows / scales[:, None]).max() > 0.5 + 1e-3:
         raise ConversionError(f"Expected the weights of {key!r} to be the model's, rounded; got others.")
     source = tflite.grid(graph.tensors[op.inputs[0]])
     assert source is not None
     index = op.inputs[2] if len(op.inputs) > 2 else -1
-    wanted = np.zeros(kernel.shape[1], np.float32) if bias is None else bias
-    stored = (
-        np.zeros(kernel.shape[1]) if index < 0 else tflite.constant(model, graph.tensors[index]).astype(np.float64)
-    )
+    wanted = np.zeros(len(rows), np.float32) if bias is None else bias
+    stored = np.zeros(len(rows)) if index < 0 else tflite.constant(model, graph.tensors[index]).astype(np.float64)
     step = np.broadcast_to(source.scale * scales, stored.shape)
     if np.abs(stored * step - wanted).max() > 0.5001 * step.max() + 1e-6 * np.abs(wanted).max():
         raise ConversionError(

@@ -15,15 +15,17 @@ import tensorflow as tf
 
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
-from keras_gru_plus.quantization.model import input_name
+from keras_gru_plus.quantization.model import input_name, whole_zero_point
+from keras_gru_plus.quantization.network import Node
 
 from . import tflite, worker
 from .check import check, tap_of
-from .graph import MODES, Expected, GraphNetwork, state_names
+from .graph import MODES, Expected, GraphNetwork
 from .passes import PassError
 from .passes.carried_state import carried_state
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
+from .passes.narrow_shapes import narrow_shapes
 from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.signature import name_inputs_and_outputs
@@ -32,6 +34,7 @@ from .passes.subtract_by_adding import subtract_by_adding
 from .passes.table_activations import Tabulate, table_activations
 from .passes.table_gates import table_gates
 from .passes.widen import widen
+from .recurrence import state_names
 from .worker import ConversionError
 
 TARGETS = ("litert", "tflm")
@@ -110,6 +113,7 @@ def _finish(
     flat = tflite.load(raw)
     try:
         dead_loop_variables(flat)
+        narrow_shapes(flat)
         table_activations(flat, _tables(module.expected))
         carried_state(flat)
         check(flat, module.expected, per_channel=per_channel)
@@ -122,8 +126,8 @@ def _finish(
             _for_micro(flat)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         signature = tflite.signature(flat)
-        steps = 2 ** (bits - 1)
-        relabel_inputs(flat, {signature.inputs[name]: unit / steps for name, unit in module.expected.units.items()})
+        grids = {name: input_grid(*unit, bits) for name, unit in module.expected.units.items()}
+        relabel_inputs(flat, {signature.inputs[name]: grid for name, grid in grids.items()})
         if io == "float":
             float_io(flat)
         reshape_options(flat)
@@ -133,10 +137,17 @@ def _finish(
     return tflite.dump(flat)
 
 
+def input_grid(unit: float, scale: float, shift: float, bits: int) -> tflite.Grid:
+    """Grid of an input x whose `scale * x + shift` is `unit` where the integer is 2^(bits - 1)."""
+    step = np.float32(unit) / np.float32(2 ** (bits - 1))
+    zero_point = int(whole_zero_point(np.float32(shift), step)) if shift else 0
+    return tflite.Grid((float(step) / scale,), (zero_point,))
+
+
 def _widen(model: tflite.ModelT, expected: Expected) -> None:
     def bias(output: tflite.TensorT) -> np.ndarray | None:
         key = tap_of(output, expected)
-        return expected.kernels[key][1] if key in expected.kernels else None
+        return expected.kernels[key].bias if key in expected.kernels else None
 
     factors = [np.array([factor]) for factor in expected.factors]
     widen(model, bias, [*expected.constants, *factors])
@@ -253,6 +264,13 @@ def check_steps(model: QuantizedModel) -> None:
         )
 
 
+def recurrent_nodes(model: QuantizedModel) -> list[Node]:
+    """The calls of recurrent layers in Keras' order of the layers."""
+    order = [id(layer) for layer in model._flatten_layers(include_self=False)]
+    found = [node for node in model._graph.nodes if isinstance(node.layer, GRUPlus)]
+    return sorted(found, key=lambda node: order.index(id(node.layer)))
+
+
 class _Module(tf.Module):
     """The graph as a SavedModel's function, with plain argument names (Keras' come back in a pass)."""
 
@@ -260,9 +278,9 @@ class _Module(tf.Module):
         super().__init__()
         states = {
             name: (1, size)
-            for layer in model.layers
-            if isinstance(layer, GRUPlus) and mode != "sequence"
-            for name, size in zip(state_names(layer), layer.state_size, strict=True)
+            for node in recurrent_nodes(model)
+            if mode != "sequence"
+            for name, size in zip(state_names(node.scope, node.layer), node.layer.state_size, strict=True)
         }
         names = [name for name, _ in model._graph.inputs]
         fed = [] if mode == "stateful" else list(states)
@@ -272,9 +290,11 @@ class _Module(tf.Module):
         if mode == "stateful":
             self.variables_ = {name: tf.Variable(np.zeros(shape, np.float32)) for name, shape in states.items()}
         all_shapes = [*shapes, *(states[name] for name in fed)]
+        looked_up = [model._graph.reads_indices(identity) for _, identity in model._graph.inputs]
+        types = [tf.int32 if indices else tf.float32 for indices in looked_up] + [tf.float32] * len(fed)
         specs = [
-            tf.TensorSpec(shape, tf.float32, name=argument)
-            for argument, shape in zip(self.inputs, all_shapes, strict=True)
+            tf.TensorSpec(shape, kind, name=argument)
+            for argument, shape, kind in zip(self.inputs, all_shapes, types, strict=True)
         ]
 
         def compute(*tensors: Any) -> dict[str, Any]:

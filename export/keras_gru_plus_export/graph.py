@@ -8,22 +8,21 @@ converter turns into pure int8.
 from __future__ import annotations
 
 import dataclasses
-import re
-from typing import Any
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_gru_plus import activations
-from keras_gru_plus.arithmetic import NEARLY_ONE, Grid, Linear, Sum
+from keras_gru_plus.arithmetic import NEARLY_ONE, Grid
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
-from keras_gru_plus.quantization.cells import FakeQuant
 from keras_gru_plus.quantization.model import state_values
-from keras_gru_plus.quantization.network import Network, Value
+from keras_gru_plus.quantization.network import Call, Network, Value
+from keras_gru_plus.quantization.operators import MATMUL, Operator
 
 MODES = ("sequence", "step", "stateful")
+#: Range of `Grid.UNIT`.
+UNIT = (-1.0, 127 / 128)
 
 
 @dataclasses.dataclass
@@ -34,8 +33,8 @@ class Expected:
         taps: operation name → tap key.
         ranges: tap key → (low, high) in the 8-bit graph.
         wide_ranges: tap key → (low, high) in the file, for a recipe with 16-bit activations.
-        kernels: tap key of a matmul's output → (kernel, bias or None), folded as trained.
-        units: input name → real value of int8 128 (int16 32768).
+        kernels: tap key of a linear operator's output → its weights, folded as trained.
+        units: input name → (real value of int8 128 (int16 32768), scale, shift) of `scale * input + shift`.
         constants: element-wise weights.
         factors: numbers that scale or shift a whole tensor.
         tables: operation name → activation that becomes a look-up table.
@@ -44,8 +43,8 @@ class Expected:
     taps: dict[str, str] = dataclasses.field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     wide_ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
-    kernels: dict[str, tuple[np.ndarray, np.ndarray | None]] = dataclasses.field(default_factory=dict)
-    units: dict[str, float] = dataclasses.field(default_factory=dict)
+    kernels: dict[str, Weights] = dataclasses.field(default_factory=dict)
+    units: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
     constants: list[np.ndarray] = dataclasses.field(default_factory=list)
     factors: list[float] = dataclasses.field(default_factory=list)
     tables: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -55,7 +54,8 @@ class Expected:
         self.factors += [float(value) for value in values if value]
 
 
-def _fake_quant(value: Any, bounds: tuple[float, float]) -> Any:
+def fake_quant(value: Any, bounds: tuple[float, float]) -> Any:
+    """`value` on the 8-bit grid with this range."""
     return tf.quantization.fake_quant_with_min_max_vars(value, *bounds, num_bits=8)
 
 
@@ -63,7 +63,15 @@ def _numbers(bounds: tuple[Any, Any]) -> tuple[float, float]:
     return float(bounds[0]), float(bounds[1])
 
 
-def _broken_splat(bias: np.ndarray) -> np.ndarray:
+class Weights(NamedTuple):
+    """Kernel `(inputs of a channel, channels)`, in which the unit of the input is folded, bias, and kind of operator."""
+
+    kernel: np.ndarray
+    bias: np.ndarray | None
+    kind: str
+
+
+def broken_splat(bias: np.ndarray) -> np.ndarray:
     """`bias` with its first entry moved by one ulp where all are equal.
 
     The converter stores a constant of equal entries once and then quantizes it with channel 0's scale.
@@ -72,71 +80,6 @@ def _broken_splat(bias: np.ndarray) -> np.ndarray:
         bias = bias.copy()
         bias[0] = np.nextafter(bias[0], np.float32(np.inf))
     return bias
-
-
-class GraphCell(FakeQuant):
-    """A cell in the exported graph: one matmul on all operands of a linear, constants for ranges."""
-
-    def __init__(self, layer: GRUPlus, network: GraphNetwork, unit: float) -> None:
-        self.network = network
-        self._joint: dict[str, np.ndarray] = {}
-        self._uses = 0
-        self.affine: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
-        super().__init__(layer.cell, network.store, layer.name, unit=unit, observe=False)
-        for linear in self.plan.linears:  # evaluated here, outside any graph
-            bias = self.weights[linear.tap][1]
-            array = None if bias is None else _broken_splat(np.asarray(bias, np.float32))
-            self.affine[linear.tap] = (self._joint[f"{layer.name}/{linear.tap}/kernel"], array)
-        network.expected.add_factors(self._factors())
-
-    def _factors(self) -> list[float]:
-        """Every number by which the arithmetic scales or shifts a tensor."""
-        forms = [activations.form_of(function) for function in (self.activation, self.recurrent_activation)]
-        clips = [value for form in forms if form for value in (form.slope, form.offset)]
-        units = [self.unit_of(name) for name in self.plan.taps]
-        return [*clips, self.cell.zoneout, NEARLY_ONE, self.unit, 1.5 * self.unit, *(1 / unit for unit in units)]
-
-    def kernel(self, key: str, joint: Any) -> Any:
-        self._joint[key] = np.asarray(joint, np.float32)
-        return joint
-
-    def prepare_constant(self, name: str, value: Any) -> Any:
-        array = np.asarray(value, np.float32)
-        self.network.expected.constants.append(array)
-        return array
-
-    def constant(self, name: str) -> Any:
-        # The converter folds constants of zeros and ones, merges equal ones, and quantizes anew what several
-        # operators share: each use is made a little different, far below the weight's step.
-        values = self.constants[name].reshape(1, -1).copy()
-        bound = np.abs(values).max() or np.float32(1)
-        self._uses += 1
-        values[0, 0] += bound * np.float32(1e-6) * self._uses
-        bound *= np.float32(1 + 1.2e-7 * self._uses)
-        return tf.quantization.fake_quant_with_min_max_vars(values, -bound, bound, num_bits=8, narrow_range=True)
-
-    def unit_of(self, source: str) -> float:
-        if source == "x":
-            return float(self.unit)
-        grid = self.plan.taps[source]
-        return 1.0 if grid in (Grid.UNIT, Grid.GATE) else self.network.bounds[f"{self.scope}/{source}"]
-
-    def compute(self, pending: Linear | Sum) -> Any:
-        if isinstance(pending, Sum):
-            return super().compute(pending)
-        self.align(pending)
-        operands = [value for operand in pending.operands for value in operand.window]
-        joined = operands[0] if len(operands) == 1 else tf.concat(operands, axis=1)
-        return self.network.affine(joined, *self.affine[pending.tap])
-
-    def apply(self, activation: Any, value: Any) -> Any:
-        return self.network.apply(activation, value)
-
-    def split(self, value: Any, parts: int) -> list[Any]:
-        return list(tf.split(value, parts, axis=1))
-
-    def tap(self, name: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
-        return self.network.tap(f"{self.scope}/{name}", value, grid)
 
 
 class GraphNetwork(Network):
@@ -150,7 +93,7 @@ class GraphNetwork(Network):
 
     def __init__(self, model: QuantizedModel, mode: str, states: dict[str, Any]) -> None:
         graph = model._graph
-        super().__init__(graph.nodes, graph.inputs, graph.outputs)
+        super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
         self.store = model.taps
         self.mode = mode
         self.wide = model.recipe.activation_bits == 16
@@ -158,25 +101,23 @@ class GraphNetwork(Network):
         self.new_states: dict[str, Any] = {}
         self.expected = Expected()
         #: Operation name of a matmul's result → its constants.
-        self.matmuls: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        self.matmuls: dict[str, Weights] = {}
         self._aliases: dict[str, str] = {}
-        with tf.init_scope():
+        with tf.init_scope():  # ranges must be read outside of the graph
             taps = self.store.all()
             self.expected.ranges = {key: _numbers(tap.int8_range()) for key, tap in taps.items()}
             if self.wide:
                 self.expected.wide_ranges = {key: _numbers(tap.range()) for key, tap in taps.items()}
-            self.kernels = {
-                layer.name: _dense_weights(layer) for layer in model.layers if not isinstance(layer, GRUPlus)
-            }
-            # Built here, since their constants must be evaluated outside the graph.
-            self.bounds = {key: float(tap.bound()) for key, tap in taps.items()}
+            # No Python floats: where one means a unit that is 1, these may be 1 by chance.
+            self.bounds = {key: np.float32(tap.bound()) for key, tap in taps.items()}
         for bound in self.bounds.values():
-            self.expected.add_factors([bound, 1 / bound])
+            self.expected.add_factors([float(bound), 1 / float(bound)])
 
-    def input(self, name: str, tensor: Any) -> Value:
+    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
+        """The input as it is scaled and shifted: the file's scale and zero point say what it was before."""
         key = f"{name}/input"
-        self.expected.units[name] = self.bounds[key]
-        return Value(_fake_quant(tensor, (-1.0, 127 / 128)), Grid.UNIT, key, self.bounds[key])
+        self.expected.units[name] = (float(self.bounds[key]), scale, shift)
+        return Value(fake_quant(tensor, UNIT), Grid.UNIT, key, self.bounds[key])
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         name = value.op.name
@@ -187,25 +128,33 @@ class GraphNetwork(Network):
         self.expected.taps[name] = key
         if name in self._aliases:
             self.expected.taps[self._aliases[name]] = key
-        return _fake_quant(value, self.expected.ranges[key])
+        return fake_quant(value, self.expected.ranges[key])
 
-    def matmul(self, key: str, x: Value, kernel: Any, bias: Any, slope: float, offset: float) -> Any:
-        constants = self.kernels[key.split("/")[0]]
-        assert constants is not None
-        weights, biases = constants
-        weights = weights * np.float32(x.unit * slope)
-        total = None if biases is None else biases * np.float32(slope)
-        if offset:
-            total = np.full(weights.shape[1], offset, np.float32) if total is None else total + np.float32(offset)
-        total = None if total is None else _broken_splat(total)
-        return self.affine(x.tensor, weights, total)
+    def join(self, key: str, values: list[Value], axis: int) -> Any:
+        bounds = self.expected.ranges[key]
+        factors = [self.number(float(value.unit) * NEARLY_ONE) for value in values]
+        parts = [fake_quant(value.tensor * factor, bounds) for value, factor in zip(values, factors)]
+        return self.tap(key, tf.concat(parts, axis))
 
-    def affine(self, x: Any, kernel: np.ndarray, bias: np.ndarray | None) -> Any:
-        """`x @ kernel + bias`; remembers what went in, under the names it can have in the file."""
+    def rounded(self, x: Value, tensor: Any) -> Any:
+        return fake_quant(tensor, UNIT if x.grid is Grid.UNIT else self.expected.ranges[x.key])
+
+    def weights(self, make: Any) -> Any:
+        with tf.init_scope():
+            return tf.nest.map_structure(lambda t: None if t is None else np.asarray(t, np.float32), make())
+
+    def linear(self, key: str, x: Value, operator: Operator, kernel: Any, bias: Any) -> Any:
+        if isinstance(x.unit, np.floating):
+            self.expected.add_factors([float(x.unit)])
+        return self.affine(x.tensor, kernel * np.float32(x.unit), bias, operator)
+
+    def affine(self, x: Any, kernel: np.ndarray, bias: np.ndarray | None, operator: Operator = MATMUL) -> Any:
+        """`operator(x, kernel) + bias`; remembers what went in, under the names it can have in the file."""
+        bias = None if bias is None else broken_splat(np.asarray(bias, np.float32))
         # The converter appends digits to names it uses twice: end in a letter, so that they come off.
-        product = tf.matmul(x, kernel, name=f"linear{len(self.matmuls)}_x")
+        product = operator.function(x, kernel, f"linear{len(self.matmuls)}_x")
         result = product if bias is None else product + bias
-        self.matmuls[result.op.name] = (kernel, bias)
+        self.matmuls[result.op.name] = Weights(operator.by_channel(kernel), bias, operator.kind)
         if bias is not None and not bias.any():
             self._aliases[result.op.name] = product.op.name  # the converter drops a bias of zeros
         return result
@@ -213,96 +162,23 @@ class GraphNetwork(Network):
     def bound(self, value: Value) -> Any:
         return self.bounds[value.key]
 
-    def apply(self, activation: Any, value: Any) -> Any:
-        """An activation as an operator; a sine, which has no int8 kernel, marks the place of a look-up table."""
-        form = activations.form_of(activation)
-        if form is None or form.kind != "table":
-            return activation(value)
+    def number(self, value: float) -> float:
+        self.expected.add_factors([value])
+        return value
+
+    def table(self, activation: Any, value: Any) -> Any:
+        """A sine, which has no int8 kernel, marks the place of a look-up table."""
         marked = tf.math.sin(value, name=f"table{len(self.expected.tables)}_x")
         self.expected.tables[marked.op.name] = activation
         return marked
 
-    # -- recurrent layers ------------------------------------------------------------------------
+    def recurrent(self, call: Call, layer: GRUPlus, x: Value, states: list[Value], flip: bool = False) -> list[Value]:
+        from .recurrence import Recurrence
 
-    def recurrent(self, layer: GRUPlus, x: Value) -> list[Value]:
         with tf.init_scope():
-            cell = GraphCell(layer, self, x.unit)
-        if self.mode == "sequence":
-            output, states = self._loop(layer, cell, x.tensor)
-        else:
-            output, states = self._one_step(layer, cell, x.tensor)
-        return state_values(layer, [output, *states] if layer.return_state else [output], x)
-
-    def _on_grid(self, cell: GraphCell, name: str, value: Any) -> Any:
-        """`value` on the grid of tap `name`; "x" is a delayed input."""
-        unit = (-1.0, 127 / 128)
-        return _fake_quant(value, unit if name == "x" else self.expected.ranges[f"{cell.scope}/{name}"])
-
-    def _one_step(self, layer: GRUPlus, cell: GraphCell, x: Any) -> tuple[Any, list[Any]]:
-        names = state_names(layer)
-        states = [
-            self._on_grid(cell, tap, self.states[name]) for tap, name in zip(cell.cell.state_taps, names, strict=True)
-        ]
-        output, new = cell.run(tf.reshape(x, (1, x.shape[-1])), states)
-        self.new_states.update(zip(names, new, strict=True))
-        if layer.return_sequences:
-            output = tf.reshape(output, (1, 1, layer.units))
-        return output, new
-
-    def _loop(self, layer: GRUPlus, cell: GraphCell, x: Any) -> tuple[Any, list[Any]]:
-        _, timesteps, features = x.shape
-        scope = re.sub(r"\W", "_", f"loop_{layer.name}")  # tells this body's operations from the others'
-        rows = tf.reshape(x, (timesteps, features) if self.wide else (timesteps, 1, features))
-
-        def row(t: Any) -> Any:
-            # A look-up is faster, but on microcontrollers it has no int16 form.
-            return tf.slice(rows, tf.stack([t, 0]), (1, features)) if self.wide else tf.gather(rows, t)
-
-        # Loop variables and their taps: the states, then what the output needs beyond them.
-        taps = list(cell.cell.state_taps)
-        carried = [tf.zeros((1, size)) for size in cell.cell.state_sizes(features, layer.units)]
-        beyond = layer.return_sequences or cell.cell.output_tap != cell.cell.state_taps[0]
-        if beyond:
-            taps.append(cell.cell.output_tap)
-            carried.append(tf.zeros((timesteps if layer.return_sequences else 1, layer.units)))
-        count = len(cell.cell.states)
-
-        # LiteRT copies a body's outputs to its inputs one after the other: a past input is handed on before it is
-        # overwritten only if the older ones come first.
-        def body(t: Any, backwards: list[Any]) -> tuple[Any, list[Any]]:
-            with tf.name_scope(scope):
-                carried = backwards[::-1]
-                index = np.int32(timesteps - 1) - t if layer.go_backwards else t
-                carried = [self._on_grid(cell, tap, value) for tap, value in zip(taps, carried, strict=True)]
-                output, new = cell.run(row(index), carried[:count])
-                if layer.return_sequences:  # first in, first out: at the end row 0 is the first output
-                    history = tf.concat([carried[-1][1:], output], axis=0)
-                    new = [*new, self._on_grid(cell, cell.cell.output_tap, history)]
-                elif beyond:
-                    new = [*new, output]
-                return t + 1, new[::-1]
-
-        _, carried = tf.while_loop(lambda t, carried: t < np.int32(timesteps), body, [np.int32(0), carried[::-1]])
-        carried = carried[::-1]
-        carried = [self._on_grid(cell, tap, value) for tap, value in zip(taps, carried, strict=True)]
-        output = carried[-1] if beyond else carried[0]
-        if layer.return_sequences:
-            output = tf.reshape(output, (1, timesteps, layer.units))
-        return output, carried[:count]
+            recurrence = Recurrence(self, call, layer, x.unit)
+        outputs = recurrence.run(x.tensor, states, flip)
+        return state_values(call.scope, layer, outputs, x)
 
 
-def _dense_weights(layer: Any) -> tuple[np.ndarray, np.ndarray | None] | None:
-    layer = getattr(layer, "layer", layer)
-    if not isinstance(layer, keras.layers.Dense):
-        return None
-    bias = None if layer.bias is None else np.asarray(layer.bias, np.float32)
-    return np.asarray(layer.kernel, np.float32), bias
-
-
-def state_names(layer: GRUPlus) -> list[str]:
-    """Names of a recurrent layer's states in a file: state_<layer>, or state_<layer>_<i> where there are several."""
-    count = len(layer.variant.states)
-    return [f"state_{layer.name}"] if count == 1 else [f"state_{layer.name}_{i}" for i in range(count)]
-
-
-__all__ = ["MODES", "Expected", "GraphNetwork", "state_names"]
+__all__ = ["MODES", "Expected", "GraphNetwork"]

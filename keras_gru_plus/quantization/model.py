@@ -9,29 +9,40 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..arithmetic import Grid
+from .. import activations
+from ..adopt import copy_weights
+from ..arithmetic import NEARLY_ONE, Grid
 from ..layer import GRUPlus
 from ..plan import plan_of
 from .cells import FakeQuant, Observing
-from .network import Network, Node, Pending, Value, check_layer
+from .network import Call, Network, Value
+from .operators import MATMUL, Operator
 from .recipe import Recipe
-from .taps import TapStore, over_replicas
+from .taps import Tap, TapStore, over_replicas
+from .tracing import Tracer, input_name
 
 
 class FakeQuantNetwork(Network):
     """Fake quantization in training and inference; with `training` the ranges follow the data."""
 
     def __init__(self, graph: Network, store: TapStore, training: bool) -> None:
-        super().__init__(graph.nodes, graph.inputs, graph.outputs)
+        super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
         self.store = store
         self.training = training
         self.updating = training and not store.frozen
 
-    def input(self, name: str, tensor: Any) -> Value:
+    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
         key = f"{name}/input"
-        tensor = self.tap(key, tensor)  # first, since it may move the range
-        unit = self.store.tap(key, Grid.LEARNED).bound()
-        return Value(tensor / unit, Grid.UNIT, key, unit)
+        tap = self.store.tap(key, Grid.LEARNED)
+        tensor = tensor * scale
+        if self.updating:  # first, since it may move the range, in which the input's zero has to be
+            ends = tf.reduce_min(tensor) + shift, tf.reduce_max(tensor) + shift
+            self._update([key], tf.minimum(ends[0], shift)[tf.newaxis], tf.maximum(ends[1], shift)[tf.newaxis])
+        unit = tap.bound()
+        if shift:
+            step = tf.stop_gradient(unit) / 128.0
+            tensor = tensor + whole_zero_point(shift, step) * step
+        return Value(tap.fake_quant(tensor) / unit, Grid.UNIT, key, unit)
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         tap = self.store.tap(key, grid)
@@ -40,29 +51,40 @@ class FakeQuantNetwork(Network):
             self._update([key], tf.reduce_min(seen)[tf.newaxis], tf.reduce_max(seen)[tf.newaxis])
         return tap.fake_quant(value)
 
-    def matmul(self, key: str, x: Value, kernel: Any, bias: Any, slope: float, offset: float) -> Any:
-        folded = tf.convert_to_tensor(kernel) * (x.unit * slope)
-        folded = self.store.weight(key, tuple(folded.shape)).fake_quant(folded)
-        result = keras.ops.matmul(x.tensor, folded)
-        if bias is not None:
-            result = result + bias * slope
-        return result + offset if offset else result
+    def join(self, key: str, values: list[Value], axis: int) -> Any:
+        return self.tap(key, tf.concat([value.tensor * (value.unit * NEARLY_ONE) for value in values], axis))
+
+    def rounded(self, x: Value, tensor: Any) -> Any:
+        if x.grid is Grid.UNIT:  # also where a tap of another grid was renamed
+            return Tap("renamed", Grid.UNIT, self.store, self.store.recipe.activation_bits).fake_quant(tensor)
+        return self.store.tap(x.key, x.grid).fake_quant(tensor)
+
+    def linear(self, key: str, x: Value, operator: Operator, kernel: Any, bias: Any) -> Any:
+        kernel = tf.convert_to_tensor(kernel) * x.unit
+        flat = operator.by_channel(kernel)
+        tap = self.store.weight(key, tuple(flat.shape), per_channel=None if operator is MATMUL else True)
+        result = operator.function(x.tensor, tf.reshape(tap.fake_quant(flat), kernel.shape), None)
+        return result if bias is None else result + bias
 
     def bound(self, value: Value) -> Any:
         return self.store.tap(value.key, value.grid).bound()
 
-    def structural(self, layer: Any, tensor: Any) -> Any:
-        return layer(tensor, training=self.training) if isinstance(layer, keras.layers.Dropout) else layer(tensor)
+    def table(self, activation: Any, value: Any) -> Any:
+        if self.store.recipe.activation_bits == 16:
+            raise ValueError(
+                f"Expected an activation with a 16-bit form, got {activations.name_of(activation)!r} where it has to "
+                "be a look-up table; put it right behind a layer with a kernel, or use recipe 'int8'."
+            )
+        return activation(value)
 
-    def recurrent(self, layer: GRUPlus, x: Value) -> list[Value]:
-        arithmetic = FakeQuant(layer.cell, self.store, layer.name, unit=x.unit, observe=self.updating)
-        with layer.cell.computing(arithmetic):
-            outputs = layer(x.tensor, training=self.training)
+    def recurrent(self, call: Call, layer: GRUPlus, x: Value, states: list[Value], flip: bool = False) -> list[Value]:
+        arithmetic = FakeQuant(layer.cell, self.store, call.scope, unit=x.unit, observe=self.updating)
+        outputs = run_layer(self, arithmetic, call, layer, x, states)
         if self.updating:
             keys = list(arithmetic.extremes())
             if keys:
                 self._update(keys, tf.reduce_min(arithmetic.low, axis=0), tf.reduce_max(arithmetic.high, axis=0))
-        return state_values(layer, outputs, x)
+        return state_values(call.scope, layer, outputs, x, flip)
 
     def _update(self, keys: list[str], lows: Any, highs: Any) -> None:
         """Moves the ranges of learned taps, all of them with one exchange between replicas."""
@@ -76,54 +98,110 @@ class ObservingNetwork(Network):
     """Float arithmetic that records the extremes of every learned tap, sample by sample."""
 
     def __init__(self, graph: Network, store: TapStore) -> None:
-        super().__init__(graph.nodes, graph.inputs, graph.outputs)
+        super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
         self.store = store
         self.extremes: dict[str, tuple[Any, Any]] = {}
+        self._batch: Any = None
 
-    def input(self, name: str, tensor: Any) -> Value:
+    def run(self, tensors: list[Any]) -> list[Value]:
+        self._batch = tf.shape(tensors[0])[0]
+        return super().run(tensors)
+
+    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
         key = f"{name}/input"
-        return Value(self.tap(key, tensor), Grid.UNIT, key, tf.ones(()))  # a tensor: a unit that will not stay 1
+        tensor = self.tap(key, tensor * scale + shift)
+        self._seen(key, *[tf.minimum(0.0, shift) * tf.ones(self._batch)] * 2)  # the input's zero is in its range
+        self._seen(key, *[tf.maximum(0.0, shift) * tf.ones(self._batch)] * 2)
+        return Value(tensor, Grid.UNIT, key, tf.ones(()))  # a tensor: a unit that will not stay 1
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         if self.store.tap(key, grid).learned:
-            axes = list(range(1, len(value.shape)))
-            self.extremes[key] = (tf.reduce_min(value, axes), tf.reduce_max(value, axes))
-        else:  # a saturating activation is the clip of its tap
-            value = tf.clip_by_value(value, 0.0 if grid is Grid.GATE else -1.0, 1.0)
-        return value
+            samples = tf.reshape(value, (self._batch, -1))  # time steps may have been merged with samples
+            self._seen(key, tf.reduce_min(samples, 1), tf.reduce_max(samples, 1))
+            return value
+        if grid is Grid.SQUARE:
+            return tf.cast(value != 0.0, tf.float32)
+        # A saturating activation is the clip of its tap.
+        return tf.clip_by_value(value, 0.0 if grid in (Grid.GATE, Grid.MASK) else -1.0, 1.0)
 
-    def matmul(self, key: str, x: Value, kernel: Any, bias: Any, slope: float, offset: float) -> Any:
-        result = keras.ops.matmul(x.tensor, tf.convert_to_tensor(kernel) * slope)
-        if bias is not None:
-            result = result + bias * slope
-        return result + offset if offset else result
+    def _seen(self, key: str, low: Any, high: Any) -> None:
+        if key in self.extremes:
+            before = self.extremes[key]
+            low, high = tf.minimum(low, before[0]), tf.maximum(high, before[1])
+        self.extremes[key] = (low, high)
+
+    def join(self, key: str, values: list[Value], axis: int) -> Any:
+        return self.tap(key, tf.concat([value.tensor * value.unit for value in values], axis))
+
+    def rounded(self, x: Value, tensor: Any) -> Any:
+        return tensor
+
+    def linear(self, key: str, x: Value, operator: Operator, kernel: Any, bias: Any) -> Any:
+        result = operator.function(x.tensor, tf.convert_to_tensor(kernel), None)
+        return result if bias is None else result + bias
 
     def bound(self, value: Value) -> Any:
         return tf.ones(())
 
     def aligned(self, scope: str, value: Value) -> Value:
-        return value if value.grid is Grid.UNIT else replace(value, grid=Grid.UNIT, unit=self.bound(value))
+        return (
+            value if value.grid is Grid.UNIT else replace(value, grid=Grid.UNIT, unit=self.bound(value) * value.unit)
+        )
 
-    def recurrent(self, layer: GRUPlus, x: Value) -> list[Value]:
-        arithmetic = Observing(layer.cell, self.store, layer.name)
-        with layer.cell.computing(arithmetic):
-            outputs = layer(x.tensor, training=False)
-        self.extremes |= arithmetic.extremes()
-        return state_values(layer, outputs, x)
+    def recurrent(self, call: Call, layer: GRUPlus, x: Value, states: list[Value], flip: bool = False) -> list[Value]:
+        arithmetic = Observing(layer.cell, self.store, call.scope)
+        outputs = run_layer(self, arithmetic, call, layer, x, states)
+        for key, (low, high) in arithmetic.extremes().items():
+            self._seen(key, low, high)
+        return state_values(call.scope, layer, outputs, x, flip)
 
 
-def state_values(layer: GRUPlus, outputs: Any, x: Value | None = None) -> list[Value]:
+def whole_zero_point(shift: Any, step: Any) -> Any:
+    """The zero point of an input whose values are shifted: a whole number of steps that int8 has."""
+    return tf.clip_by_value(tf.round(shift / step), -128.0, 127.0)
+
+
+def run_layer(q: Network, arithmetic: Any, call: Call, layer: GRUPlus, x: Value, states: list[Value]) -> Any:
+    """What the layer gives when its cell computes with `arithmetic`."""
+    taps = plan_of(layer.cell, quantized=True).taps
+    initial = [
+        q.on_grid(call.scope, state, taps.get(name, Grid.UNIT), name)
+        for name, state in zip(layer.variant.state_taps, states)
+    ]
+    options = {} if call.mask is None else {"mask": call.mask[..., 0] > 0.5}
+    if initial:
+        options["initial_state"] = initial
+    with layer.cell.computing(arithmetic):
+        return layer(x.tensor, training=q.training, **options)
+
+
+def state_values(scope: str, layer: GRUPlus, outputs: Any, x: Value, flip: bool = False) -> list[Value]:
     """A recurrent layer's output and states as values on their taps' grids; a delayed input is on that of `x`."""
     cell = layer.variant
     taps = plan_of(layer.cell, quantized=True).taps
     names = (cell.output_tap, *cell.state_taps)
     flat = keras.tree.flatten(outputs)
+    if flip and layer.return_sequences:
+        flat[0] = tf.reverse(flat[0], [1])
     return [
-        Value(tensor, x.grid, x.key, x.unit)
-        if x is not None and name == "x"
-        else Value(tensor, taps.get(name, Grid.UNIT), f"{layer.name}/{name}")
+        replace(x, tensor=tensor) if name == "x" else Value(tensor, taps.get(name, Grid.UNIT), f"{scope}/{name}")
         for name, tensor in zip(names, flat)
     ]
+
+
+#: With these an input of a few steps may have no output.
+_SHORTENING = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.TimeDistributed,
+    *(getattr(keras.layers, f"{kind}Pooling{n}D") for kind in ("Max", "Average") for n in (1, 2)),
+)
 
 
 @keras.saving.register_keras_serializable("keras_gru_plus")
@@ -140,58 +218,29 @@ class QuantizedModel(keras.Model):
 
     def __init__(self, source: keras.Model, recipe: Any = "int8", **kwargs: Any) -> None:
         recipe = Recipe.get(recipe)
-        functional = _functional(source)
-        nodes: list[Node] = []
-
-        def record(layer: Any, *args: Any, **kw: Any) -> Any:
-            outputs = layer(*args, **kw)
-            if isinstance(layer, keras.layers.InputLayer):
-                return outputs
-            tensors = keras.tree.flatten((args, kw))
-            inputs = [t for t in tensors if isinstance(t, keras.KerasTensor)]
-            check_layer(layer, recipe)
-            if layer.weights and any(node.layer is layer for node in nodes):
-                raise ValueError(
-                    f"Expected layer {layer.name!r} ({type(layer).__name__}) to be used once, got it on several "
-                    "tensors, each with ranges of its own; use a layer for each."
-                )
-            if len(inputs) != 1:
-                raise ValueError(
-                    f"Expected layer {layer.name!r} ({type(layer).__name__}) to have one input, got {len(inputs)}; "
-                    "an initial state as input cannot be quantized yet."
-                )
-            flat = keras.tree.flatten(outputs)
-            kept.extend([*inputs, *flat])
-            nodes.append(Node(layer, tuple(id(t) for t in inputs), tuple(id(t) for t in flat)))
-            return outputs
-
-        kept: list[Any] = []  # keeps the symbolic tensors alive, since nodes name them by id
-        inputs = keras.tree.map_structure(
-            lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=input_name(t)), functional.input
-        )
-        clone = keras.models.clone_model(functional, input_tensors=inputs, call_function=record)
+        if isinstance(source, QuantizedModel):
+            raise ValueError("Expected a float model, got one that is quantization-aware already.")
+        tracer = Tracer(recipe)
+        clone = tracer.clone(source)
         super().__init__(inputs=clone.input, outputs=clone.output, name=kwargs.pop("name", source.name), **kwargs)
         self.recipe = recipe
-        names = _output_names(nodes, clone)
-        self._kept = kept
-        self._graph = Network(
-            nodes,
-            [(input_name(tensor), id(tensor)) for tensor in clone.inputs],
-            list(zip(names, (id(tensor) for tensor in clone.outputs))),
-        )
+        self._tracer = tracer  # keeps alive what the graph names
+        self._graph = tracer.network(clone)
         if recipe.bits:
             self.taps = TapStore(recipe, name="taps")
             self._create_taps()
 
     def _create_taps(self) -> None:
         """One run on zeros creates all taps, in the order of the data flow."""
-        shapes = [[1 if i == 0 and d is None else d or 2 for i, d in enumerate(t.shape)] for t in self.inputs]
+        shorten = any(isinstance(node.layer, _SHORTENING) for node in self._graph.nodes)
+        least = 128 if shorten else 2
+        shapes = [[1 if i == 0 and d is None else d or least for i, d in enumerate(t.shape)] for t in self.inputs]
         FakeQuantNetwork(self._graph, self.taps, training=False).run([tf.zeros(shape) for shape in shapes])
         self.reset_states()
 
     def reset_states(self) -> None:
         """Zeros for the states of stateful layers."""
-        for layer in self.layers:
+        for layer in self._flatten_layers(include_self=False):
             if isinstance(layer, GRUPlus) and layer.stateful:
                 layer.reset_state()
 
@@ -246,33 +295,6 @@ class QuantizedModel(keras.Model):
         return cls(source, config["recipe"], name=config["name"])
 
 
-def _functional(model: keras.Model) -> keras.Model:
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected a Keras model, got {type(model).__name__}.")
-    if isinstance(model, QuantizedModel):
-        raise ValueError("Expected a float model, got one that is quantization-aware already.")
-    if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if isinstance(model, keras.Sequential) or not hasattr(model, "output_names"):
-        raise ValueError(
-            f"Expected a Functional model or a built Sequential model, got {type(model).__name__} {model.name!r}; "
-            "build it from keras.Input and layers."
-        )
-    return model
-
-
-def input_name(tensor: Any) -> str:
-    """Keras' name of a model input: its own, or that of its layer where it was given none."""
-    name = str(tensor.name)
-    return str(tensor._keras_history.operation.name) if name.startswith("keras_tensor") else name
-
-
-def _output_names(nodes: list[Node], clone: keras.Model) -> list[str]:
-    """Keras' name for each output: that of the layer that made it."""
-    made = {identity: node.layer.name for node in nodes for identity in node.outputs}
-    return [made.get(id(tensor), tensor.name) for tensor in clone.outputs]
-
-
 def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
     """A new, uncompiled model with the architecture and weights of `model` and fake quantization at every tap.
 
@@ -280,8 +302,9 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
     will. `calibrate` sets the ranges from data; training moves them on.
 
     Args:
-        model: Functional or Sequential model of GRUPlus, Dense, TimeDistributed(Dense), Activation,
-            ReLU, Softmax, Dropout, Flatten and Reshape layers.
+        model: Functional or Sequential model, nested ones too, of the layers in
+            `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus and Bidirectional, Dense, convolutions,
+            BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding, masking.
         recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" (float, exactly the
             model given) or a `Recipe`.
 
@@ -290,8 +313,8 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
             can), or an unknown recipe.
     """
     quantized = QuantizedModel(model, recipe)
-    quantized.float_model().set_weights(model.get_weights())
+    copy_weights(model, quantized.float_model())
     return quantized
 
 
-__all__ = ["Pending", "QuantizedModel", "quantize_aware"]
+__all__ = ["QuantizedModel", "input_name", "quantize_aware"]

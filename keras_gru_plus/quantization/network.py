@@ -1,33 +1,32 @@
 """A whole model's layers in quantized arithmetic: one function a layer, for training and export alike.
 
-`Network` is the walker with the vocabulary that the layer functions use; `LAYERS` is the table of
-layers that can be quantized. Subclasses say what a tap, a matmul and a recurrent layer are.
+`Network` is the walker with the vocabulary that the layer functions (`layers`) use. Subclasses say what a tap,
+a linear operator and a recurrent layer are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
 from .. import activations
-from ..arithmetic import Grid
-from ..layer import GRUPlus
-from .recipe import Recipe
+from ..arithmetic import NEARLY_ONE, Grid
+from .operators import Operator, scaled_bias
 
 
-@dataclass
+@dataclass(frozen=True)
 class Value:
     """A tensor that is on a grid.
 
     Attributes:
         tensor: real value divided by `unit`.
         grid: its grid.
-        key: its tap's key; None for a structural copy of nothing.
-        unit: real value of tensor value 1; other than 1 only behind an input, whose int8 form is
+        key: its tap's key.
+        unit: real value of tensor value 1; other than 1 only behind an input or an embedding, whose int8 form is
             merely relabelled.
     """
 
@@ -36,30 +35,101 @@ class Value:
     key: str
     unit: Any = 1.0
 
+    @property
+    def shape(self) -> Any:
+        """Static shape of the tensor."""
+        return self.tensor.shape
+
+
+@dataclass(frozen=True)
+class Indices:
+    """An input of whole numbers that are looked up, such as tokens; on no grid."""
+
+    tensor: Any
+
 
 @dataclass
 class Pending:
-    """A matmul whose activation is not known yet, so not yet on a grid.
+    """An operator whose activation is not known yet, so its result is not yet on a grid.
 
     With several consumers it is computed once for those that read its own value, and once more for
     each that fuses an activation with it: so does the converter.
+
+    Attributes:
+        scope: layer that it belongs to.
+        after: rearranges the result once it is on its grid.
+        shared: has several consumers.
     """
 
     scope: str
+    after: Callable[[Any], Any] | None = field(default=None, kw_only=True)
+    shared: bool = field(default=False, kw_only=True)
+    settled: Value | None = field(default=None, kw_only=True)
+
+    def compute(self, q: Network, slope: float = 1.0, offset: float = 0.0) -> Any:
+        """`slope * result + offset` in real units."""
+        raise NotImplementedError
+
+
+@dataclass
+class Linear(Pending):
+    """`operator(x, kernel) + bias`, into which linear functions that follow can be folded."""
+
     x: Value
+    operator: Operator
     kernel: Any
     bias: Any
-    shared: bool = False
-    settled: Value | None = None
+
+    def compute(self, q: Network, slope: float = 1.0, offset: float = 0.0) -> Any:
+        bias = scaled_bias(self.bias, slope, offset, self.operator.channels(self.kernel))
+        kernel = self.kernel if slope == 1.0 else self.kernel * slope
+        return q.linear(f"{self.scope}/kernel", self.x, self.operator, kernel, bias)
+
+    def scaled(self, factor: Any, shift: Any) -> Linear:
+        """`factor * self + shift`, numbers for each channel, in the same operator."""
+        bias = shift if self.bias is None else self.bias * factor + shift
+        return replace(self, kernel=self.operator.scaled(self.kernel, factor), bias=bias)
+
+
+@dataclass
+class Elementwise(Pending):
+    """An operator without weights that can end in a relu, such as ADD."""
+
+    function: Callable[[], Any]
+
+    def compute(self, q: Network, slope: float = 1.0, offset: float = 0.0) -> Any:
+        assert slope == 1.0
+        assert offset == 0.0
+        return self.function()
 
 
 @dataclass(frozen=True)
 class Node:
-    """One call of a layer in a model's graph; tensors are named by `id` of the symbolic tensor."""
+    """One call of a layer in a model's graph; tensors are named by `id` of the symbolic tensor.
+
+    Attributes:
+        scope: what its taps are called by: the layer's name, numbered where it is called again.
+        masked: whether Keras hands the mask of the inputs (or the layer's own) on with the outputs.
+    """
 
     layer: Any
+    scope: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    masked: bool = False
+
+
+@dataclass
+class Call:
+    """What a layer function is called for.
+
+    Attributes:
+        mask: of the inputs, `(batch, timesteps)` of 0 and 1, or None; a layer that makes one puts it here.
+    """
+
+    layer: Any
+    scope: str
+    mask: Any = None
 
 
 class Network:
@@ -68,50 +138,89 @@ class Network:
     Args:
         nodes: layer calls in topological order.
         inputs, outputs: `(name, tensor id)` in the model's order.
+        zero_points: whether an input's grid may have a zero point other than 0 (kernels of 16 bits take none).
     """
 
-    def __init__(self, nodes: list[Node], inputs: list[tuple[str, int]], outputs: list[tuple[str, int]]) -> None:
-        self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
+    def __init__(
+        self,
+        nodes: list[Node],
+        inputs: list[tuple[str, int]],
+        outputs: list[tuple[str, int]],
+        zero_points: bool = True,
+    ) -> None:
+        self.nodes, self.inputs, self.outputs, self.zero_points = nodes, inputs, outputs, zero_points
 
     # -- what a subclass defines -----------------------------------------------------------------
 
-    def input(self, name: str, tensor: Any) -> Value:
-        """The model input `name` on its grid."""
+    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
+        """The model input `name` on its grid, which is that of `scale * tensor + shift`."""
         raise NotImplementedError
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         """Puts `value` on the grid of tap `key`."""
         raise NotImplementedError
 
-    def matmul(self, key: str, x: Value, kernel: Any, bias: Any, slope: float, offset: float) -> Any:
-        """`slope * (x @ kernel + bias) + offset` in real units, with the kernel on the grid of tap `key`."""
+    def join(self, key: str, values: list[Value], axis: int) -> Any:
+        """The real `values` side by side, all on the grid of tap `key`."""
         raise NotImplementedError
 
-    def recurrent(self, layer: GRUPlus, x: Value) -> list[Value]:
-        """A recurrent layer on x, which is on the grid of `Grid.UNIT`."""
+    def rounded(self, x: Value, tensor: Any) -> Any:
+        """`tensor`, in units of `x`, on the grid that x is on."""
+        raise NotImplementedError
+
+    def linear(self, key: str, x: Value, operator: Operator, kernel: Any, bias: Any) -> Any:
+        """`operator(x, kernel) + bias` in real units, with the kernel on the grid of tap `key`."""
+        raise NotImplementedError
+
+    def recurrent(self, call: Call, layer: Any, x: Value, states: list[Value], flip: bool = False) -> list[Value]:
+        """A recurrent layer on x, which is on the grid of `Grid.UNIT`, from `states` or zeros.
+
+        `flip` puts the outputs of a layer that reads backwards into the order of time.
+        """
         raise NotImplementedError
 
     def bound(self, value: Value) -> Any:
-        """Real value of the far end of `value`'s grid, for a grid that is not `Grid.UNIT`."""
+        """Tensor value at the far end of `value`'s grid, for a grid that is not `Grid.UNIT`."""
         raise NotImplementedError
 
-    def structural(self, layer: Any, tensor: Any) -> Any:
-        """A layer that moves values without changing them."""
-        return layer(tensor)
+    def weights(self, make: Callable[[], Any]) -> Any:
+        """Weights as `make` computes them from a layer's variables."""
+        return make()
+
+    def number(self, value: float) -> float:
+        """A number that a layer function multiplies or adds to a whole tensor."""
+        return value
+
+    def table(self, activation: Callable[..., Any], value: Any) -> Any:
+        """Any function of one number."""
+        return activation(value)
+
+    #: Whether dropout and noise are in force.
+    training = False
 
     # -- vocabulary of the layer functions -------------------------------------------------------
 
-    def settle(self, value: Value | Pending) -> Value:
+    def settle(self, value: Value | Pending | Indices) -> Value:
         """`value` on a grid."""
+        if isinstance(value, Indices):
+            raise ValueError("Expected an input of indices to be read by Embedding layers only, got another layer.")
         if isinstance(value, Value):
             return value
         if value.settled is None:
             key = f"{value.scope}/output"
-            value.settled = Value(self.tap(key, self._compute(value)), Grid.LEARNED, key)
+            value.settled = self._finished(value, self.tap(key, value.compute(self)), Grid.LEARNED, key)
         return value.settled
 
-    def _compute(self, pending: Pending, slope: float = 1.0, offset: float = 0.0) -> Any:
-        return self.matmul(f"{pending.scope}/kernel", pending.x, pending.kernel, pending.bias, slope, offset)
+    def moved(self, x: Value, tensor: Any) -> Value:
+        """The values of x in another place or shape."""
+        return replace(x, tensor=tensor)
+
+    def then(self, value: Value | Pending, function: Callable[[Any], Any]) -> Value | Pending:
+        """`function`, which moves values, on the tensor of `value`."""
+        if isinstance(value, Value):
+            return self.moved(value, function(value.tensor))
+        before = value.after
+        return replace(value, after=(lambda t: function(before(t))) if before else function)
 
     def real(self, scope: str, value: Value) -> Value:
         """`value` with unit 1, for what is not linear in it."""
@@ -128,60 +237,82 @@ class Network:
         if value.grid is Grid.UNIT:
             return value
         key = f"{scope}/x"
-        unit = self.bound(value)
-        return Value(self.tap(key, value.tensor * (1.0 / unit), Grid.UNIT), Grid.UNIT, key, unit)
+        bound = self.bound(value)
+        return Value(self.tap(key, value.tensor * (1.0 / bound), Grid.UNIT), Grid.UNIT, key, bound * value.unit)
+
+    def on_grid(self, scope: str, value: Value, grid: Grid, key: str) -> Any:
+        """The real value on the grid of tap `key`, where it is not on that already."""
+        if value.grid is grid and grid is not Grid.LEARNED and isinstance(value.unit, float) and value.unit == 1.0:
+            return value.tensor
+        return self.tap(f"{scope}/{key}", value.tensor * (value.unit * NEARLY_ONE), grid)
 
     def activate(self, scope: str, value: Value | Pending, activation: Callable[..., Any]) -> Value | Pending:
-        """`activation` of `value`, fused into the matmul where that is still pending."""
+        """`activation` of `value`, fused into the operator where that is still pending."""
         name = activations.name_of(activation)
         if name == "linear":
             return value
         key = f"{scope}/output"
-        if name == "softmax":
-            value = self._pre(scope, value)
-            return Value(self.tap(key, self.apply(activation, value.tensor), Grid.GATE), Grid.GATE, key)
-        form = activations.quantized_form(activation)
+        form = activations.layer_form(activation)
         grid = Grid(form.grid)
+        pending = value if isinstance(value, Pending) else None
         if form.kind == "relu":
-            tensor = self._compute(value) if isinstance(value, Pending) else self.real(scope, value).tensor
-            return Value(self.tap(key, tf.nn.relu(tensor), grid), grid, key)
-        if form.kind != "clip":
-            value = self._pre(scope, value)
-            return Value(self.tap(key, self.apply(activation, value.tensor), grid), grid, key)
-        if not isinstance(value, Pending):
-            raise ValueError(
-                f"Expected {name!r} of layer {scope!r} right behind a Dense layer, got it elsewhere; "
-                f"pass it as that layer's `activation`."
-            )
-        return Value(self.tap(key, self._compute(value, form.slope, form.offset), grid), grid, key)
+            tensor = pending.compute(self) if pending else self.real(scope, self.settle(value)).tensor
+            tensor = tf.nn.relu6(tensor) if name == "relu6" else tf.nn.relu(tensor)
+            return self._finished(pending, self.tap(key, tensor, grid), grid, key)
+        if form.kind == "clip" and isinstance(value, Linear):
+            tensor = value.compute(self, form.slope, form.offset)
+            return self._finished(pending, self.tap(key, tensor, grid), grid, key)
+        tensor = self._pre(scope, value)
+        tensor = activation(tensor) if form.kind == "operator" else self.table(activation, tensor)
+        return Value(self.tap(key, tensor, grid), grid, key)
 
-    def apply(self, activation: Callable[..., Any], value: Any) -> Any:
-        """An activation that is an operator or a table."""
-        return activation(value)
-
-    def _pre(self, scope: str, value: Value | Pending) -> Value:
+    def _pre(self, scope: str, value: Value | Pending) -> Any:
         """The input of an activation that is an operator of its own."""
-        if isinstance(value, Value) or value.shared:
-            return self.real(scope, self.settle(value))
+        if isinstance(value, Value):
+            return self.real(scope, value).tensor
+        if value.shared:
+            return self.settle(value).tensor
         key = f"{scope}/pre"
-        return Value(self.tap(key, self._compute(value)), Grid.LEARNED, key)
+        return self._finished(value, self.tap(key, value.compute(self)), Grid.LEARNED, key).tensor
+
+    def _finished(self, pending: Pending | None, tensor: Any, grid: Grid, key: str) -> Value:
+        return Value(pending.after(tensor) if pending and pending.after else tensor, grid, key)
 
     # -- walking the graph -----------------------------------------------------------------------
 
     def run(self, tensors: list[Any]) -> list[Value]:
         """Values of the model's outputs for its input tensors."""
-        values: dict[int, Value | Pending] = {}
+        from .layers import layer_function
+
+        values: dict[int, Any] = {}
+        masks: dict[int, Any] = {}
+        shared, scalings = self._shared(), self.scalings()
         for (name, identity), tensor in zip(self.inputs, tensors):
-            values[identity] = self.input(name, tensor)
-        shared = self._shared()
+            if self.reads_indices(identity):
+                values[identity] = Indices(tensor)
+            else:
+                values[identity] = self.input(name, tensor, *scalings.get(identity, (1.0, 0.0)))
         for node in self.nodes:
-            compute = layer_function(node.layer)
-            results = compute(self, node.layer, values[node.inputs[0]])
+            if node.inputs[0] in scalings:  # the input's grid has it
+                values[node.outputs[0]] = values[node.inputs[0]]
+                continue
+            call = Call(node.layer, node.scope, self._mask(node, masks))
+            results = layer_function(node.layer)(self, call, *(values[identity] for identity in node.inputs))
             for identity, result in zip(node.outputs, results if isinstance(results, list) else [results]):
                 if isinstance(result, Pending):
                     result.shared = identity in shared
                 values[identity] = result
+                if node.masked and call.mask is not None:
+                    masks[identity] = call.mask
         return [self.real(name, self.settle(values[identity])) for name, identity in self.outputs]
+
+    def _mask(self, node: Node, masks: dict[int, Any]) -> Any:
+        found = [masks[identity] for identity in node.inputs if identity in masks]
+        if any(mask is not found[0] for mask in found):
+            raise ValueError(
+                f"Expected the inputs of layer {node.layer.name!r} to have one mask, got several; mask after it."
+            )
+        return found[0] if found else None
 
     def _shared(self) -> set[int]:
         """Tensors with several consumers."""
@@ -190,125 +321,31 @@ class Network:
             uses[identity] = uses.get(identity, 0) + 1
         return {identity for identity, count in uses.items() if count > 1}
 
+    def readers(self, identity: int) -> list[Node]:
+        """The layer calls that read a tensor."""
+        return [node for node in self.nodes if identity in node.inputs]
 
-LayerFunction = Callable[[Network, Any, "Value | Pending"], "Value | Pending | list[Value]"]
+    def reads_indices(self, identity: int) -> bool:
+        """Whether an input is looked up in tables."""
+        from .layers import LAYERS
 
+        rows = [LAYERS.get(type(node.layer)) for node in self.readers(identity)]
+        return bool(rows) and all(row is not None and row.reads_indices for row in rows)
 
-def _dense(q: Network, layer: keras.layers.Dense, x: Value | Pending) -> Value | Pending:
-    pending = Pending(layer.name, q.settle(x), layer.kernel, layer.bias)
-    return q.activate(layer.name, pending, layer.activation)
+    def scalings(self) -> dict[int, tuple[float, float]]:
+        """Inputs whose only reader treats all values alike: its (scale, shift), folded into the input's grid."""
+        from .layers import LAYERS
 
-
-def _time_distributed(q: Network, layer: keras.layers.TimeDistributed, x: Value | Pending) -> Value | Pending:
-    inner = layer.layer  # Dense acts on the last axis, so over time it is the same matmul
-    pending = Pending(layer.name, q.settle(x), inner.kernel, inner.bias)
-    return q.activate(layer.name, pending, inner.activation)
-
-
-def _activation(q: Network, layer: keras.layers.Activation, x: Value | Pending) -> Value | Pending:
-    return q.activate(layer.name, x, layer.activation)
-
-
-def _relu(q: Network, layer: keras.layers.ReLU, x: Value | Pending) -> Value | Pending:
-    return q.activate(layer.name, x, keras.activations.relu)
-
-
-def _softmax(q: Network, layer: keras.layers.Softmax, x: Value | Pending) -> Value | Pending:
-    return q.activate(layer.name, x, keras.activations.softmax)
-
-
-def _dropout(q: Network, layer: keras.layers.Dropout, x: Value | Pending) -> Value | Pending:
-    value = q.settle(x)
-    return Value(q.structural(layer, value.tensor), value.grid, value.key, value.unit)
+        found = {}
+        for _, identity in self.inputs:
+            readers = self.readers(identity)
+            row = LAYERS.get(type(readers[0].layer)) if len(readers) == 1 else None
+            if row is not None and row.scaling is not None and identity not in (i for _, i in self.outputs):
+                scale, shift = row.scaling(readers[0].layer)
+                one = np.size(scale) == 1 and np.size(shift) == 1 and np.all(np.greater(scale, 0))
+                if one and (self.zero_points or not np.any(shift)):
+                    found[identity] = (float(np.ravel(scale)[0]), float(np.ravel(shift)[0]))
+        return found
 
 
-def _recurrent(q: Network, layer: GRUPlus, x: Value | Pending) -> list[Value]:
-    return q.recurrent(layer, q.aligned(layer.name, q.settle(x)))
-
-
-#: Layers that can be quantized, and how.
-LAYERS: dict[type, LayerFunction] = {
-    GRUPlus: _recurrent,
-    keras.layers.Dense: _dense,
-    keras.layers.TimeDistributed: _time_distributed,
-    keras.layers.Activation: _activation,
-    keras.layers.ReLU: _relu,
-    keras.layers.Softmax: _softmax,
-    keras.layers.Dropout: _dropout,
-    keras.layers.Flatten: _dropout,
-    keras.layers.Reshape: _dropout,
-}
-
-
-def layer_function(layer: Any) -> LayerFunction:
-    """The row of `LAYERS` for a layer."""
-    return LAYERS[type(layer)]
-
-
-def check_layer(layer: Any, recipe: Recipe) -> None:
-    """Refuses a layer that cannot be quantized by `recipe`.
-
-    Raises:
-        ValueError: names the layer and its class, says why, and lists what is taken.
-    """
-    listing = ", ".join(sorted(cls.__name__ for cls in LAYERS))
-    if type(layer) not in LAYERS:
-        advice = {
-            keras.layers.GRU: "call keras_gru_plus.from_keras(model) first",
-            keras.layers.LSTM: "use GRUPlus, whose closest relative is GRUPlus(variant='cifg')",
-            keras.layers.SimpleRNN: "use GRUPlus, whose closest relative is GRUPlus(variant='ugrnn')",
-        }.get(type(layer), "remove or replace it")
-        raise ValueError(
-            f"Expected layers that can be quantized ({listing}), got {type(layer).__name__} {layer.name!r}; {advice}."
-        )
-    reason = _refusal(layer)
-    if recipe.activation_bits == 16:
-        reason = reason or _table(layer)
-    if layer.compute_dtype != "float32":
-        reason = f"computing in {layer.compute_dtype}; use dtype='float32'"
-    if reason:
-        raise ValueError(
-            f"Expected layer {layer.name!r} ({type(layer).__name__}) in a form that can be quantized, got {reason}."
-        )
-
-
-def _refusal(layer: Any) -> str | None:
-    if isinstance(layer, GRUPlus):
-        from ..plan import plan_of
-
-        plan_of(layer.cell, quantized=True)
-        return None
-    if isinstance(layer, keras.layers.TimeDistributed):
-        if type(layer.layer) is not keras.layers.Dense:
-            return f"TimeDistributed({type(layer.layer).__name__}); only Dense is taken inside"
-        layer = layer.layer
-    if isinstance(layer, keras.layers.ReLU):
-        if layer.max_value is not None or layer.negative_slope or layer.threshold:
-            return "a ReLU with max_value, negative_slope or threshold"
-        return None
-    if isinstance(layer, keras.layers.Softmax) and layer.axis != -1:
-        return f"axis={layer.axis}; only the last axis is taken"
-    activation = getattr(layer, "activation", None)
-    if activation is not None and activations.name_of(activation) != "softmax":
-        activations.quantized_form(activation)
-    return None
-
-
-#: What can stand in for an activation that is a table.
-_SMOOTH = {"softsign": "tanh or hard_tanh", "softsign_gate": "sigmoid or hard_sigmoid", "log_space": "linear or relu"}
-
-
-def _table(layer: Any) -> str | None:
-    """Why a layer has no 16-bit form: a look-up table has an entry for each of 256 integers."""
-    layer = getattr(layer, "layer", layer)
-    used: list[Any] = [getattr(layer, "activation", None)]
-    if isinstance(layer, GRUPlus):
-        from ..plan import plan_of
-
-        used = [*plan_of(layer.cell, quantized=True).activations]
-    for activation in used:
-        form, name = activations.form_of(activation), activations.name_of(activation)
-        if form is not None and form.kind == "table":
-            instead = f"{_SMOOTH[name]}, or recipe 'int8'" if name in _SMOOTH else "recipe 'int8'"
-            return f"activation {name!r}, a look-up table, which 16-bit activations do not have; use {instead}"
-    return None
+__all__ = ["Call", "Elementwise", "Indices", "Linear", "Network", "Node", "Operator", "Pending", "Value"]

@@ -12,7 +12,13 @@ from ..arithmetic import Grid
 from .recipe import Recipe
 
 #: Real range of the 8-bit grids that the kernels fix; zero is on the grid exactly.
-FIXED = {Grid.GATE: (0.0, 255 / 256), Grid.UNIT: (-1.0, 127 / 128), Grid.DOUBLE: (-2.0, 127 / 64)}
+FIXED = {
+    Grid.GATE: (0.0, 255 / 256),
+    Grid.UNIT: (-1.0, 127 / 128),
+    Grid.DOUBLE: (-2.0, 127 / 64),
+    Grid.MASK: (0.0, 1.0),
+    Grid.SQUARE: (0.0, 255 / 128**2),
+}
 #: Grids that start at 0: with 8 bits the zero point is -128, with 16, where kernels take no zero point, half the
 #: grid is left unused.
 FROM_ZERO = (Grid.GATE, Grid.POSITIVE)
@@ -225,9 +231,11 @@ class TapStore(keras.layers.Layer):
             raise ValueError(f"Expected tap {key!r} to keep its grid, got {grid}.")
         return found
 
-    def weight(self, key: str, shape: tuple[int, ...]) -> WeightTap:
-        """The tap of the kernel called `key`, created at its first use."""
-        return self._weight_tap(key, shape, self.recipe.weights == "per_channel", self.recipe.bits)
+    def weight(self, key: str, shape: tuple[int, ...], per_channel: bool | None = None) -> WeightTap:
+        """The tap of the kernel called `key`, created at its first use; by default as the recipe says."""
+        if per_channel is None:
+            per_channel = self.recipe.weights == "per_channel"
+        return self._weight_tap(key, shape, per_channel, self.recipe.bits)
 
     def constant(self, key: str, shape: tuple[int, ...]) -> WeightTap:
         """The tap of an element-wise weight called `key`, created at its first use; it has one scale."""

@@ -10,20 +10,23 @@ from . import PassError
 def float_io(model: ModelT) -> None:
     """Applies the pass to the main graph; the signature follows."""
     graph = model.subgraphs[0]
-    for index in (*graph.inputs, *graph.outputs):
+    inputs = [
+        index for index in graph.inputs if graph.tensors[index].type != TYPE.INT32
+    ]  # indices stay what they are
+    for index in (*inputs, *graph.outputs):
         if graph.tensors[index].type not in (TYPE.INT8, TYPE.INT16):
             name = tflite.text(graph.tensors[index].name)
             raise PassError(f"Expected {name!r} to be int8 or int16, got {tflite.type_name(graph.tensors[index])}")
     renamed: dict[int, int] = {}
     before, after = [], []
-    for index in graph.inputs:
+    for index in inputs:
         outer = tflite.add_tensor(
             graph, tflite.text(graph.tensors[index].name), graph.tensors[index].shape, TYPE.FLOAT32
         )
         graph.tensors[index].name = _inside(graph.tensors[index])
         before.append(tflite.new_operator(model, OP.QUANTIZE, [outer], [index], tflite.schema.QuantizeOptionsT()))
         renamed[index] = outer
-    graph.inputs = [renamed[index] for index in graph.inputs]
+    graph.inputs = [renamed.get(index, index) for index in graph.inputs]
     results: dict[int, int] = {}
     for index in graph.outputs:
         if index not in results:

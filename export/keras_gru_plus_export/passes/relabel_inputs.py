@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from .. import tflite
-from ..tflite import OP, ModelT, OperatorT, SubGraphT
+from ..tflite import OP, Grid, ModelT, OperatorT, SubGraphT
 from . import PassError
 
 
-def relabel_inputs(model: ModelT, scales: dict[int, float]) -> None:
-    """Gives input tensors a new scale; a RESHAPE takes it back to the old one where the graph computes.
+def relabel_inputs(model: ModelT, grids: dict[int, Grid]) -> None:
+    """Gives input tensors a new grid; a RESHAPE takes it back to the old one where the graph computes.
 
-    A RESHAPE, unlike the operators that compute, may have different scales at its ends.
+    A RESHAPE, unlike the operators that compute, may have different grids at its ends.
 
     Args:
         model: with int8 inputs.
-        scales: tensor index → scale.
+        grids: tensor index → grid.
     """
     graph = model.subgraphs[0]
-    for index, scale in scales.items():
+    for index, wanted in grids.items():
         grid = tflite.grid(graph.tensors[index])
         if grid is None or grid.zero_points != (0,):
             raise PassError(f"Expected an input with zero point 0, got {grid}")
@@ -30,7 +30,7 @@ def relabel_inputs(model: ModelT, scales: dict[int, float]) -> None:
                 op.inputs = [inner if i == index else i for i in op.inputs]
             options = tflite.schema.ReshapeOptionsT(newShape=list(tensor.shape))
             graph.operators.insert(0, tflite.new_operator(model, OP.RESHAPE, [index], [inner], options))
-        tflite.set_grid(tensor, scale, 0)
+        tflite.set_grid(tensor, wanted.scales, wanted.zero_points)
 
 
 def _through_one_reshape(model: ModelT, graph: SubGraphT, index: int) -> None:

@@ -1,0 +1,77 @@
+"""The table of layers that can be quantized: one row a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+#: (network, call, values of the inputs) → value of the output, or values of all outputs.
+LayerFunction = Callable[..., Any]
+
+
+def _nothing(layer: Any) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one class of layers is quantized.
+
+    Attributes:
+        compute: the layer in a network's vocabulary (see `network.Network`).
+        refusal: why a layer cannot be quantized as it is configured, or None.
+        pointwise: whether each vector along the last axis is computed by itself.
+        inputs: the number of inputs that it takes at most; None for any.
+        reads_indices: whether its input is whole numbers that are looked up.
+        scaling: layer → (scale, shift), for one that computes `scale * x + shift`.
+        eight_bits: why it needs 8-bit activations, or None where 16 will do.
+    """
+
+    compute: LayerFunction
+    refusal: Callable[[Any], str | None] = _nothing
+    pointwise: bool = False
+    inputs: int | None = 1
+    reads_indices: bool = False
+    scaling: Callable[[Any], tuple[Any, Any]] | None = None
+    eight_bits: str | None = None
+
+
+#: Layers that can be quantized, and how.
+LAYERS: dict[type, Row] = {}
+
+
+def register_layer(layer: type, compute: LayerFunction | None = None, **row: Any) -> Any:
+    """Says how a class of Keras layers is quantized, by `quantize_aware` and at export.
+
+    Args:
+        layer: the class; its subclasses need rows of their own.
+        compute: function of (network, call, value of each input) that gives the value of the output; `call` has the
+            `layer` and the `scope` that its taps begin with. The network's vocabulary: `settle` (a value on a grid),
+            `real` (with unit 1), `tap` (onto a grid of its own), `activate` (a function of one number) and the
+            functions in `keras_gru_plus.quantization.layers`. Without it a decorator is returned.
+        row: further fields of `Row`: `refusal`, `pointwise`, `inputs`, `reads_indices`, `scaling`, `eight_bits`.
+
+    Raises:
+        TypeError: `layer` is no class of Keras layers.
+
+    Example:
+        >>> @kgp.register_layer(Doubling, pointwise=True)  # doctest: +SKIP
+        ... def doubling(q, call, x):
+        ...     x = q.real(call.scope, q.settle(x))
+        ...     tensor = q.tap(f"{call.scope}/output", x.tensor + x.tensor)
+        ...     return Value(tensor, Grid.LEARNED, f"{call.scope}/output")
+    """
+    import keras
+
+    if not (isinstance(layer, type) and issubclass(layer, keras.layers.Layer)):
+        raise TypeError(f"Expected a class of Keras layers, got {layer!r}.")
+    if compute is None:
+        return lambda function: register_layer(layer, function, **row) and function
+    LAYERS[layer] = Row(compute, **row)
+    return layer
+
+
+def layer_function(layer: Any) -> LayerFunction:
+    """The function of a layer's row."""
+    return LAYERS[type(layer)].compute
