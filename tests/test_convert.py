@@ -26,8 +26,9 @@ import keras_gru_plus as kgp
 from keras_gru_plus.quantization.model import FakeQuantNetwork
 from keras_gru_plus_export import ConversionError, analyze, convert, tflite, worker
 from keras_gru_plus_export.check import check
-from keras_gru_plus_export.convert import check_steps, input_shapes
+from keras_gru_plus_export.convert import input_shapes
 from keras_gru_plus_export.devices import host
+from keras_gru_plus_export.streaming import check_steps
 
 convert_module = importlib.import_module("keras_gru_plus_export.convert")
 

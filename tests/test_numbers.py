@@ -18,10 +18,10 @@ from keras_gru_plus.quantization.cells import FakeQuant
 from keras_gru_plus.quantization.model import FakeQuantNetwork, QuantizedModel, state_values
 from keras_gru_plus_export import tflite
 from keras_gru_plus_export.check import grid_of_range
-from keras_gru_plus_export.convert import is_timed
 from keras_gru_plus_export.data import input_names, output_names
 from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.recurrence import state_names
+from keras_gru_plus_export.streaming import is_timed
 
 TFLITE_PYTHON = os.environ.get("KGP_TFLITE_RUNTIME_PYTHON")
 NEEDS_TFLM = pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")

@@ -15,12 +15,13 @@ from keras_gru_plus.quantization import QuantizedModel, Recipe, calibrate, quant
 
 from . import tflite
 from .analyze import analyze
-from .convert import ConversionError, check_options, check_steps, convert, input_shapes
+from .convert import ConversionError, check_options, convert, input_shapes
 from .data import Data, DataError, input_names, load_data, metric_for
 from .devices import host
 from .directory import replaced_directory
 from .graph import MODES
 from .report import File, Report, Stage, file_of, versions
+from .streaming import check_steps
 from .summary import checked_labels, describe, tap_ranges, warnings
 from .verify import verify
 

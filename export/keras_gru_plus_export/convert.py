@@ -9,14 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.model import input_name, whole_zero_point
-from keras_gru_plus.quantization.network import Node
 
 from . import tflite, worker
 from .check import check, tap_of
@@ -34,7 +31,7 @@ from .passes.subtract_by_adding import subtract_by_adding
 from .passes.table_activations import Tabulate, table_activations
 from .passes.table_gates import table_gates
 from .passes.widen import widen
-from .recurrence import state_names
+from .streaming import check_steps, have_time, hop, input_types, state_shapes
 from .worker import ConversionError
 
 TARGETS = ("litert", "tflm")
@@ -81,9 +78,9 @@ def convert(
     if not model.recipe.bits:
         raise ValueError("Expected an int8 recipe for export, got 'none' (float).")
     model.require_ranges()
-    shapes = input_shapes(model, mode, timesteps)
     if mode != "sequence":
         check_steps(model)
+    shapes = input_shapes(model, mode, timesteps)
     module = _Module(model, mode, shapes)
     per_channel = model.recipe.weights == "per_channel"
     with tempfile.TemporaryDirectory(prefix="kgp-") as directory:
@@ -184,8 +181,8 @@ def check_options(mode: str, target: str, io: str) -> None:
             raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}, got {value!r}.")
 
 
-def input_shapes(model: keras.Model, mode: str, timesteps: int | None) -> list[list[int]]:
-    """Shape of each input in the file: batch 1, and one time step except in mode `sequence`.
+def input_shapes(model: QuantizedModel, mode: str, timesteps: int | None) -> list[list[int]]:
+    """Shape of each input in the file: batch 1, and one hop except in mode `sequence`.
 
     Raises:
         ValueError: an open dimension that `timesteps` does not fill, or a contradiction with it.
@@ -193,12 +190,12 @@ def input_shapes(model: keras.Model, mode: str, timesteps: int | None) -> list[l
     if timesteps is not None and timesteps < 1:
         raise ValueError(f"Expected `timesteps` to be 1 or more, got {timesteps}.")
     shapes = []
-    for tensor in model.inputs:
+    for tensor, timed in zip(model.inputs, have_time(model), strict=True):
         shape = list(tensor.shape)
-        if len(shape) < 3:  # without a time axis
+        if not timed:
             pass
         elif mode != "sequence":
-            shape[1] = 1
+            shape[1] = hop(model)
         elif shape[1] is None and timesteps is None:
             raise ValueError(
                 f"Expected `timesteps` for input {input_name(tensor)!r}, whose time dimension is open, got none; "
@@ -206,7 +203,7 @@ def input_shapes(model: keras.Model, mode: str, timesteps: int | None) -> list[l
             )
         elif timesteps is not None and shape[1] not in (None, timesteps):
             raise ValueError(f"Expected `timesteps` to be the model's {shape[1]}, got {timesteps}.")
-        if len(shape) > 2:
+        if timed:
             shape[1] = shape[1] or timesteps
         shape[0] = 1
         if any(size is None for size in shape):
@@ -215,73 +212,12 @@ def input_shapes(model: keras.Model, mode: str, timesteps: int | None) -> list[l
     return shapes
 
 
-def _walk_time(model: QuantizedModel) -> tuple[set[int], list[tuple[keras.layers.Layer, str]]]:
-    """Tensors with the input's time axis, and the layers that cannot run one time step at a time, with reasons."""
-    timed = {id for (_, id), tensor in zip(model._graph.inputs, model.inputs, strict=True) if len(tensor.shape) > 2}
-    refused = []
-    for node in model._graph.nodes:
-        layer, over_time = node.layer, node.inputs[0] in timed
-        if isinstance(layer, GRUPlus):
-            if layer.go_backwards:
-                refused.append((layer, "reads the sequence backwards"))
-            if not over_time:
-                refused.append((layer, "runs over an axis that is not the input's time"))
-            elif layer.return_sequences:
-                timed.add(node.outputs[0])
-        elif isinstance(layer, keras.layers.Flatten | keras.layers.Reshape):
-            if over_time:
-                refused.append((layer, "needs the whole window at once"))
-        elif over_time:
-            timed.update(node.outputs)
-    return timed, refused
-
-
-def is_timed(model: QuantizedModel) -> list[bool]:
-    """For each output, whether it has the input's time axis."""
-    timed, _ = _walk_time(model)
-    return [identity in timed for _, identity in model._graph.outputs]
-
-
-def check_steps(model: QuantizedModel) -> None:
-    """Refuses what cannot run one time step at a time.
-
-    Raises:
-        ValueError: names the layer and the reason.
-    """
-    if not any(isinstance(layer, GRUPlus) for layer in model.layers):
-        raise ValueError("Expected a model with a GRUPlus layer for modes 'step' and 'stateful', got none.")
-    for tensor in model.inputs:
-        if len(tensor.shape) < 3:
-            raise ValueError(
-                f"Expected inputs with a time axis for modes 'step' and 'stateful', got {input_name(tensor)!r} "
-                f"of shape {tuple(tensor.shape)}; use mode 'sequence'."
-            )
-    _, refused = _walk_time(model)
-    for layer, reason in refused:
-        raise ValueError(
-            f"Expected a model that runs step by step, got layer {layer.name!r} ({type(layer).__name__}), which "
-            f"{reason}; use mode 'sequence'."
-        )
-
-
-def recurrent_nodes(model: QuantizedModel) -> list[Node]:
-    """The calls of recurrent layers in Keras' order of the layers."""
-    order = [id(layer) for layer in model._flatten_layers(include_self=False)]
-    found = [node for node in model._graph.nodes if isinstance(node.layer, GRUPlus)]
-    return sorted(found, key=lambda node: order.index(id(node.layer)))
-
-
 class _Module(tf.Module):
     """The graph as a SavedModel's function, with plain argument names (Keras' come back in a pass)."""
 
     def __init__(self, model: QuantizedModel, mode: str, shapes: list[list[int]]) -> None:
         super().__init__()
-        states = {
-            name: (1, size)
-            for node in recurrent_nodes(model)
-            if mode != "sequence"
-            for name, size in zip(state_names(node.scope, node.layer), node.layer.state_size, strict=True)
-        }
+        states = state_shapes(model, mode, shapes)
         names = [name for name, _ in model._graph.inputs]
         fed = [] if mode == "stateful" else list(states)
         self.inputs = {f"input_{i}": name for i, name in enumerate([*names, *fed])}
@@ -290,8 +226,7 @@ class _Module(tf.Module):
         if mode == "stateful":
             self.variables_ = {name: tf.Variable(np.zeros(shape, np.float32)) for name, shape in states.items()}
         all_shapes = [*shapes, *(states[name] for name in fed)]
-        looked_up = [model._graph.reads_indices(identity) for _, identity in model._graph.inputs]
-        types = [tf.int32 if indices else tf.float32 for indices in looked_up] + [tf.float32] * len(fed)
+        types = input_types(model) + [tf.float32] * len(fed)
         specs = [
             tf.TensorSpec(shape, kind, name=argument)
             for argument, shape, kind in zip(self.inputs, all_shapes, types, strict=True)
@@ -301,7 +236,7 @@ class _Module(tf.Module):
             present = dict(zip(states, tensors[len(names) :]))
             if mode == "stateful":
                 present = {name: variable.read_value() for name, variable in self.variables_.items()}
-            network = GraphNetwork(model, mode, present)
+            network = GraphNetwork(model, mode, lambda name, shape: present[name])
             with tf.name_scope("main"):  # so that no name here is the tail of one in a loop's body
                 values = network.run(list(tensors[: len(names)]))
             self.expected = network.expected

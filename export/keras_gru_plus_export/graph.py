@@ -8,6 +8,7 @@ converter turns into pure int8.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ def _numbers(bounds: tuple[Any, Any]) -> tuple[float, float]:
 
 
 class Weights(NamedTuple):
-    """Kernel `(inputs of a channel, channels)`, in which the unit of the input is folded, bias, and kind of operator."""
+    """Kernel `(inputs of a channel, channels)`, with the input.s unit folded in, bias, and kind of operator."""
 
     kernel: np.ndarray
     bias: np.ndarray | None
@@ -88,16 +89,16 @@ class GraphNetwork(Network):
     Args:
         model: quantized, with its ranges set.
         mode: "sequence", "step" or "stateful".
-        states: state name → tensor that holds its present value (not for "sequence").
+        state: (name, shape) → tensor that holds a state's present value (not for "sequence").
     """
 
-    def __init__(self, model: QuantizedModel, mode: str, states: dict[str, Any]) -> None:
+    def __init__(self, model: QuantizedModel, mode: str, state: Callable[[str, tuple[int, ...]], Any]) -> None:
         graph = model._graph
         super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
         self.store = model.taps
         self.mode = mode
         self.wide = model.recipe.activation_bits == 16
-        self.states = states
+        self.state = state
         self.new_states: dict[str, Any] = {}
         self.expected = Expected()
         #: Operation name of a matmul's result → its constants.
@@ -138,6 +139,15 @@ class GraphNetwork(Network):
 
     def rounded(self, x: Value, tensor: Any) -> Any:
         return fake_quant(tensor, UNIT if x.grid is Grid.UNIT else self.expected.ranges[x.key])
+
+    def preceded(self, scope: str, x: Value, steps: int) -> Value:
+        if not steps or not self.over_time or self.mode == "sequence":
+            return super().preceded(scope, x, steps)
+        name = f"state_{scope}"
+        before = self.rounded(x, self.state(name, (1, steps, *x.shape[2:])))
+        both = tf.concat([before, x.tensor], axis=1)
+        self.new_states[name] = self.rounded(x, both[:, -steps:])
+        return self.moved(x, both)
 
     def weights(self, make: Any) -> Any:
         with tf.init_scope():

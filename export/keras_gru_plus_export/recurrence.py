@@ -1,4 +1,4 @@
-"""Recurrent layers in the exported graph: a loop over a window, or one step."""
+"""Recurrent layers in the exported graph: a loop over a window, or the steps of one hop."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Recurrence:
         if self.network.mode == "sequence":
             output, new = self._loop(x, states, flip, outside)
         else:
-            output, new = self._one_step(x, outside)
+            output, new = self._one_hop(x, outside)
         return [output, *new] if self.layer.return_state else [output]
 
     def _on_grid(self, name: str, value: Any) -> Any:
@@ -134,23 +134,31 @@ class Recurrence:
             return self._on_grid(tap, output * masks[0]), new
         return self._select(tap, output, before, *masks) if self.output_apart else new[0], new
 
-    def _one_step(self, x: Any, outside: Any) -> tuple[Any, list[Any]]:
+    def _one_hop(self, x: Any, outside: Any) -> tuple[Any, list[Any]]:
         layer, names = self.layer, state_names(self.scope, self.layer)
+        _, timesteps, features = x.shape
+        sizes = self.variant.state_sizes(features, layer.units)
         states = [
-            self._on_grid(tap, self.network.states[name])
-            for tap, name in zip(self.variant.state_taps, names, strict=True)
+            self._on_grid(tap, self.network.state(name, (1, size)))
+            for tap, name, size in zip(self.variant.state_taps, names, sizes, strict=True)
         ]
-        masks = None if outside is None else (tf.reshape(self.mask, (1, 1)), tf.reshape(outside, (1, 1)))
+        masks = None if outside is None else (self.mask, outside)
         if masks and self.output_apart and not layer.zero_output_for_mask:
             raise ValueError(
                 f"Expected layer {layer.name!r} without a mask in modes 'step' and 'stateful', got one: the output "
                 f"of variant {self.variant.name!r} at a masked step is kept nowhere; use mode 'sequence'."
             )
-        output, new = self._step(tf.reshape(x, (1, x.shape[-1])), states, None, masks)
-        self.network.new_states.update(zip(names, new, strict=True))
+        outputs = []
+        for t in range(timesteps):  # more than one where a layer behind this one takes several steps to one
+            inside = masks and tuple(tf.reshape(mask[:, t], (1, 1)) for mask in masks)
+            row = x if timesteps == 1 else x[:, t]
+            output, states = self._step(tf.reshape(row, (1, features)), states, None, inside)
+            outputs.append(output)
+        self.network.new_states.update(zip(names, states, strict=True))
         if layer.return_sequences:
-            output = tf.reshape(output, (1, 1, layer.units))
-        return output, new
+            output = outputs[0] if timesteps == 1 else self._on_grid(self.variant.output_tap, tf.concat(outputs, 0))
+            output = tf.reshape(output, (1, timesteps, layer.units))
+        return output, states
 
     def _loop(self, x: Any, states: list[Value], flip: bool, outside: Any) -> tuple[Any, list[Any]]:
         layer, variant = self.layer, self.variant

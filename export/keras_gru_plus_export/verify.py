@@ -16,10 +16,11 @@ import numpy as np
 from keras_gru_plus.quantization import QuantizedModel
 
 from . import tflite
-from .convert import ConversionError, is_timed
+from .convert import ConversionError
 from .data import Data, check_target, classes, input_names, metric_for, output_names, score
 from .devices import host
 from .results import Equality, Result, Verification
+from .streaming import is_timed
 
 RUNTIMES = ("litert", "litert-reference", "tflm", "tflite-runtime", "tflite-runtime-reference")
 #: Samples on which the modes are compared with each other.

@@ -187,6 +187,12 @@ class Network:
         """Weights as `make` computes them from a layer's variables."""
         return make()
 
+    def preceded(self, scope: str, x: Value, steps: int) -> Value:
+        """The image x with `steps` time steps in front: zeros, or in a stream those before, which are a state."""
+        if not steps:
+            return x
+        return self.moved(x, tf.pad(x.tensor, [[0, 0], [steps, 0], [0, 0], [0, 0]]))
+
     def number(self, value: float) -> float:
         """A number that a layer function multiplies or adds to a whole tensor."""
         return value
@@ -197,6 +203,8 @@ class Network:
 
     #: Whether dropout and noise are in force.
     training = False
+    #: Whether the second axis is the model's time; not inside of TimeDistributed.
+    over_time = True
 
     # -- vocabulary of the layer functions -------------------------------------------------------
 

@@ -21,7 +21,7 @@ FIXED = {
 }
 #: Grids that start at 0: with 8 bits the zero point is -128, with 16, where kernels take no zero point, half the
 #: grid is left unused.
-FROM_ZERO = (Grid.GATE, Grid.POSITIVE)
+FROM_ZERO = (Grid.GATE, Grid.POSITIVE, Grid.MASK, Grid.SQUARE)
 #: A tap that only ever saw zeros still needs a grid.
 SMALLEST_RANGE = 2.0**-10
 #: Calibrated ranges are this much wider than what was seen. A range of exactly [-2, 2], which differences of

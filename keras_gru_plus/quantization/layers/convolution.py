@@ -13,6 +13,7 @@ from ... import activations
 from ..network import Call, Linear, Network, Pending, Value
 from ..operators import convolution, depthwise_convolution
 from .table import register_layer
+from .timing import convolution_timing
 
 #: Convolutions over time are computed as over an image of width 1: `(batch, timesteps, 1, features)`.
 _PER_CHANNEL = "channels_last"
@@ -29,14 +30,11 @@ def _refusal(layer: Any) -> str | None:
     return None
 
 
-def as_image(q: Network, x: Value, padding: int = 0) -> tuple[Value, Callable[[Any], Any] | None]:
-    """A sequence as an image of width 1, with `padding` zeros before it, and what makes it a sequence again."""
+def as_image(q: Network, x: Value) -> tuple[Value, Callable[[Any], Any] | None]:
+    """A sequence as an image of width 1, and what makes it a sequence again."""
     if len(x.shape) == 4:
         return x, None
-    image = _reshape(x.tensor, (x.shape[1], 1, x.shape[2]))
-    if padding:  # of rank 4, since kernels of microcontrollers have no other
-        image = tf.pad(image, [[0, 0], [padding, 0], [0, 0], [0, 0]])
-    return q.moved(x, image), as_sequence
+    return q.moved(x, _reshape(x.tensor, (x.shape[1], 1, x.shape[2]))), as_sequence
 
 
 def as_sequence(tensor: Any) -> Any:
@@ -73,37 +71,40 @@ def _two_dimensional(kernel: Any) -> Any:
     return kernel if len(kernel.shape) == 4 else tf.expand_dims(kernel, 1)
 
 
-@register_layer(keras.layers.Conv1D, refusal=_refusal)
-@register_layer(keras.layers.Conv2D, refusal=_refusal)
+@register_layer(keras.layers.Conv1D, refusal=_refusal, timing=convolution_timing)
+@register_layer(keras.layers.Conv2D, refusal=_refusal, timing=convolution_timing)
 def conv(q: Network, call: Call, x: Any) -> Value | Pending:
     """One CONV_2D, the bias and the activation with it."""
     layer = call.layer
     strides, padding, dilations, before = _over_time(layer)
-    image, after = as_image(q, q.settle(x), before)
+    image, after = as_image(q, q.settle(x))
+    image = q.preceded(call.scope, image, before)
     kernel, bias = q.weights(lambda: (_two_dimensional(layer.kernel), layer.bias))
     operator = convolution(strides, padding, dilations)
     return q.activate(call.scope, Linear(call.scope, image, operator, kernel, bias, after=after), layer.activation)
 
 
-@register_layer(keras.layers.DepthwiseConv1D, refusal=_refusal)
-@register_layer(keras.layers.DepthwiseConv2D, refusal=_refusal)
+@register_layer(keras.layers.DepthwiseConv1D, refusal=_refusal, timing=convolution_timing)
+@register_layer(keras.layers.DepthwiseConv2D, refusal=_refusal, timing=convolution_timing)
 def depthwise(q: Network, call: Call, x: Any) -> Value | Pending:
     """One DEPTHWISE_CONV_2D."""
     layer = call.layer
     strides, padding, dilations, before = _over_time(layer)
-    image, after = as_image(q, q.settle(x), before)
+    image, after = as_image(q, q.settle(x))
+    image = q.preceded(call.scope, image, before)
     kernel, bias = q.weights(lambda: (_two_dimensional(layer.kernel), layer.bias))
     operator = depthwise_convolution(strides, padding, dilations)
     return q.activate(call.scope, Linear(call.scope, image, operator, kernel, bias, after=after), layer.activation)
 
 
-@register_layer(keras.layers.SeparableConv1D, refusal=_refusal)
-@register_layer(keras.layers.SeparableConv2D, refusal=_refusal)
+@register_layer(keras.layers.SeparableConv1D, refusal=_refusal, timing=convolution_timing)
+@register_layer(keras.layers.SeparableConv2D, refusal=_refusal, timing=convolution_timing)
 def separable(q: Network, call: Call, x: Any) -> Value | Pending:
     """A depthwise convolution on a grid of its own, then one of 1x1."""
     layer = call.layer
     strides, padding, dilations, before = _over_time(layer)
-    image, after = as_image(q, q.settle(x), before)
+    image, after = as_image(q, q.settle(x))
+    image = q.preceded(call.scope, image, before)
     spatial = q.weights(lambda: _two_dimensional(layer.depthwise_kernel))
     pointwise, bias = q.weights(lambda: (_two_dimensional(layer.pointwise_kernel), layer.bias))
     operator = depthwise_convolution(strides, padding, dilations)

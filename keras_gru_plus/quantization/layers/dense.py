@@ -11,6 +11,7 @@ from ... import activations
 from ..network import Call, Linear, Network, Pending, Value
 from ..operators import MATMUL
 from .table import LAYERS, register_layer
+from .timing import each_step
 
 
 def activation_refusal(layer: Any) -> str | None:
@@ -71,7 +72,7 @@ def _inner_refusal(layer: Any) -> str | None:
     return row.refusal(inner)
 
 
-@register_layer(keras.layers.TimeDistributed, refusal=_inner_refusal)
+@register_layer(keras.layers.TimeDistributed, timing=each_step, refusal=_inner_refusal)
 def time_distributed(q: Network, call: Call, x: Any) -> Value | Pending:
     """The inner layer, with the time steps in the place of samples where it looks beyond the last axis."""
     inner = Call(call.layer.layer, call.scope, call.mask)
@@ -86,7 +87,12 @@ def time_distributed(q: Network, call: Call, x: Any) -> Value | Pending:
     def apart(tensor: Any) -> Any:
         return tf.reshape(tensor, (-1, steps, *tensor.shape[1:]))
 
-    return q.then(row.compute(q, inner, q.moved(value, merged)), apart)
+    q.over_time = False
+    try:
+        result = row.compute(q, inner, q.moved(value, merged))
+    finally:
+        q.over_time = True
+    return q.then(result, apart)
 
 
 def _product(shape: Any) -> int | None:

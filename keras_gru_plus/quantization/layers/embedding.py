@@ -12,9 +12,10 @@ from ...arithmetic import Grid
 from ..network import Call, Indices, Network, Value
 from ..operators import MATMUL
 from .table import register_layer
+from .timing import each_step
 
 
-@register_layer(keras.layers.Embedding, reads_indices=True, eight_bits="an 8-bit look-up table")
+@register_layer(keras.layers.Embedding, timing=each_step, reads_indices=True, eight_bits="an 8-bit look-up table")
 def embedding(q: Network, call: Call, x: Any) -> Value:
     """The table on the grid of a state, so that its rows can stand beside one; its unit is only a name."""
     layer = call.layer
@@ -46,7 +47,7 @@ def _refusal(layer: Any) -> str | None:
     return f"mask_value={layer.mask_value}, which would widen the input's grid; mask with 0"
 
 
-@register_layer(keras.layers.Masking, refusal=_refusal, eight_bits="a mask of 8 bits")
+@register_layer(keras.layers.Masking, timing=each_step, refusal=_refusal, eight_bits="a mask of 8 bits")
 def masking(q: Network, call: Call, x: Any) -> Value:
     """A step is masked where all its features are 0 on the input's grid."""
     value = q.settle(x)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ...arithmetic import Grid
 from ..network import Call, Elementwise, Network, Pending, Value
 from .table import register_layer
+from .timing import each_step
 
 
 def combine(q: Network, scope: str, function: Callable[[Any, Any], Any], values: list[Any]) -> Pending:
@@ -22,32 +23,32 @@ def combine(q: Network, scope: str, function: Callable[[Any, Any], Any], values:
     return Elementwise(scope, function=lambda: function(total, tensors[-1]))
 
 
-@register_layer(keras.layers.Add, inputs=None)
+@register_layer(keras.layers.Add, inputs=None, timing=each_step)
 def add(q: Network, call: Call, *values: Any) -> Pending:
     """ADD, also of several."""
     return combine(q, call.scope, tf.add, list(values))
 
 
-@register_layer(keras.layers.Subtract, inputs=2)
+@register_layer(keras.layers.Subtract, inputs=2, timing=each_step)
 def subtract(q: Network, call: Call, *values: Any) -> Pending:
     """SUB."""
     return combine(q, call.scope, tf.subtract, list(values))
 
 
-@register_layer(keras.layers.Multiply, inputs=None)
+@register_layer(keras.layers.Multiply, inputs=None, timing=each_step)
 def multiply(q: Network, call: Call, *values: Any) -> Pending:
     """MUL, also of several."""
     return combine(q, call.scope, tf.multiply, list(values))
 
 
-@register_layer(keras.layers.Average, inputs=None)
+@register_layer(keras.layers.Average, inputs=None, timing=each_step)
 def average(q: Network, call: Call, *values: Any) -> Value:
     """The sum, then MUL by a constant."""
     key, total = f"{call.scope}/output", q.settle(combine(q, f"{call.scope}/sum", tf.add, list(values)))
     return Value(q.tap(key, total.tensor * q.number(1.0 / len(values))), Grid.LEARNED, key)
 
 
-@register_layer(keras.layers.Concatenate, inputs=None)
+@register_layer(keras.layers.Concatenate, inputs=None, timing=each_step)
 def concatenate(q: Network, call: Call, *values: Any) -> Value:
     """Along any axis."""
     return side_by_side(q, call.scope, [q.settle(value) for value in values], call.layer.axis)

@@ -13,6 +13,7 @@ from ...plan import plan_of
 from ..network import Call, Network, Value
 from .merging import combine, side_by_side
 from .table import register_layer
+from .timing import backwards_too, recurrent_timing
 
 
 def _refusal(layer: GRUPlus) -> str | None:
@@ -20,7 +21,7 @@ def _refusal(layer: GRUPlus) -> str | None:
     return None
 
 
-@register_layer(GRUPlus, refusal=_refusal, inputs=None)
+@register_layer(GRUPlus, refusal=_refusal, inputs=None, timing=recurrent_timing)
 def gru_plus(q: Network, call: Call, x: Any, *states: Any) -> list[Value]:
     """The input on the grid of a state, so that both can be one row of integers."""
     layer = call.layer
@@ -36,7 +37,7 @@ def _bidirectional_refusal(layer: keras.layers.Bidirectional) -> str | None:
     return _refusal(layer.forward_layer) or _refusal(layer.backward_layer)
 
 
-@register_layer(keras.layers.Bidirectional, refusal=_bidirectional_refusal, inputs=None)
+@register_layer(keras.layers.Bidirectional, refusal=_bidirectional_refusal, inputs=None, timing=backwards_too)
 def bidirectional(q: Network, call: Call, x: Any, *states: Any) -> Any:
     """Both directions read the same input; outputs in [-1, 1] are put side by side as they are."""
     layer, scope = call.layer, call.scope

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ..network import Call, Linear, Network, Pending, Value
 from .convolution import each_channel
 from .table import register_layer
+from .timing import each_step
 
 
 def _rescaling(layer: Any) -> tuple[Any, Any]:
@@ -49,7 +50,7 @@ def rescaling(q: Network, call: Call, x: Any) -> Value | Pending:
     return _scale(q, call.scope, x, _rescaling(call.layer))
 
 
-@register_layer(keras.layers.Normalization, refusal=_refusal, scaling=_normalization)
+@register_layer(keras.layers.Normalization, timing=each_step, refusal=_refusal, scaling=_normalization)
 def normalization(q: Network, call: Call, x: Any) -> Value | Pending:
     """As Rescaling, with numbers for each feature."""
     return _scale(q, call.scope, x, _normalization(call.layer))

@@ -11,11 +11,11 @@ import tensorflow as tf
 from ..network import Call, Network, Value
 from .convolution import as_image, as_sequence
 from .table import register_layer
+from .timing import each_step, padding_timing, permute_timing, reshape_timing
 
 
 @register_layer(keras.layers.Flatten)
-@register_layer(keras.layers.Reshape)
-@register_layer(keras.layers.Permute)
+@register_layer(keras.layers.Permute, timing=permute_timing)
 @register_layer(keras.layers.Cropping1D)
 @register_layer(keras.layers.Cropping2D)
 def rearranged(q: Network, call: Call, x: Any) -> Value:
@@ -24,10 +24,20 @@ def rearranged(q: Network, call: Call, x: Any) -> Value:
     return q.moved(value, call.layer(value.tensor))
 
 
+@register_layer(keras.layers.Reshape, timing=reshape_timing)
+def reshape(q: Network, call: Call, x: Any) -> Value:
+    """To the layer's shape; of a hop, which has fewer steps than the window, to that of each step."""
+    value = q.settle(x)
+    window = call.layer.input.shape[1]
+    if value.shape[1] == window or window is None:
+        return q.moved(value, call.layer(value.tensor))
+    return q.moved(value, tf.reshape(value.tensor, (1, value.shape[1], *call.layer.output.shape[2:])))
+
+
 @register_layer(keras.layers.ActivityRegularization, pointwise=True)
 @register_layer(keras.layers.Dropout, pointwise=True)
-@register_layer(keras.layers.SpatialDropout1D)
-@register_layer(keras.layers.SpatialDropout2D)
+@register_layer(keras.layers.SpatialDropout1D, timing=each_step)
+@register_layer(keras.layers.SpatialDropout2D, timing=each_step)
 @register_layer(keras.layers.GaussianDropout, pointwise=True)
 @register_layer(keras.layers.GaussianNoise, pointwise=True)
 @register_layer(keras.layers.AlphaDropout, pointwise=True)
@@ -53,15 +63,17 @@ def repeat_vector(q: Network, call: Call, x: Any) -> Value:
     return q.moved(value, tf.broadcast_to(row, shape))
 
 
-@register_layer(keras.layers.ZeroPadding1D)
-@register_layer(keras.layers.ZeroPadding2D)
+@register_layer(keras.layers.ZeroPadding1D, timing=padding_timing)
+@register_layer(keras.layers.ZeroPadding2D, timing=padding_timing)
 def zero_padding(q: Network, call: Call, x: Any) -> Value:
     """PAD with real zeros, which every grid has."""
     image, after = as_image(q, q.settle(x))
     padding = call.layer.padding
-    sides = [padding, (0, 0)] if after else [*padding]
-    padded = tf.pad(image.tensor, [(0, 0), *(tuple(side) for side in sides), (0, 0)])
-    return q.moved(image, as_sequence(padded) if after else padded)
+    (before, behind), sides = (padding, (0, 0)) if after else padding
+    image = q.preceded(call.scope, image, before)
+    if behind or any(sides):
+        image = q.moved(image, tf.pad(image.tensor, [(0, 0), (0, behind), sides, (0, 0)]))
+    return q.moved(image, as_sequence(image.tensor) if after else image.tensor)
 
 
 def _interpolation(layer: Any) -> str | None:

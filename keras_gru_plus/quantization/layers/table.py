@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .timing import TAKES_PAST, Frame, Timing, each_step, whole_window
+
 #: (network, call, values of the inputs) → value of the output, or values of all outputs.
 LayerFunction = Callable[..., Any]
 
@@ -25,6 +27,8 @@ class Row:
         inputs: the number of inputs that it takes at most; None for any.
         reads_indices: whether its input is whole numbers that are looked up.
         scaling: layer → (scale, shift), for one that computes `scale * x + shift`.
+        timing: how it acts on time (see `timing`); by default each step by itself for a pointwise layer, else the
+            whole window at once.
         eight_bits: why it needs 8-bit activations, or None where 16 will do.
     """
 
@@ -34,7 +38,16 @@ class Row:
     inputs: int | None = 1
     reads_indices: bool = False
     scaling: Callable[[Any], tuple[Any, Any]] | None = None
+    timing: Timing = None
     eight_bits: str | None = None
+
+    def frame(self, layer: Any, frame: Frame) -> Frame | str | None:
+        """The time axis of the output: its frame, None if there is none, or why the layer cannot stream."""
+        found = self.timing or (each_step if self.pointwise else whole_window)
+        if frame.past and not self.pointwise and found not in TAKES_PAST:
+            return f"has {frame.past} steps of padding in front, which only a convolution can read"
+        result: Frame | str | None = found(layer, frame)
+        return result
 
 
 #: Layers that can be quantized, and how.
@@ -50,7 +63,8 @@ def register_layer(layer: type, compute: LayerFunction | None = None, **row: Any
             `layer` and the `scope` that its taps begin with. The network's vocabulary: `settle` (a value on a grid),
             `real` (with unit 1), `tap` (onto a grid of its own), `activate` (a function of one number) and the
             functions in `keras_gru_plus.quantization.layers`. Without it a decorator is returned.
-        row: further fields of `Row`: `refusal`, `pointwise`, `inputs`, `reads_indices`, `scaling`, `eight_bits`.
+        row: further fields of `Row`: `refusal`, `pointwise`, `inputs`, `reads_indices`, `scaling`, `timing`,
+            `eight_bits`.
 
     Raises:
         TypeError: `layer` is no class of Keras layers.
