@@ -106,7 +106,7 @@ def read(source: str | os.PathLike[str] | bytes) -> File:
         return _read(content, name)
     except DamagedError as error:
         raise ModelError(
-            f"Expected a whole .tflite file, got {name}, damaged or cut short ({error}); try to copy or export it again."
+            f"Expected a whole .tflite file, got {name}, damaged or cut short ({error}); try to copy it again."
         ) from None
 
 

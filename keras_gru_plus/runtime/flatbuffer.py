@@ -6,7 +6,8 @@ tflite-runtime brings no flatbuffers package, and the generated readers check no
 from __future__ import annotations
 
 import struct
-from typing import Any, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def unpack(kind: str, data: bytes, position: int) -> tuple[Any, ...]:
     return struct.unpack_from(kind, data, position)
 
 
-def in_range(values: Iterator[int] | list[int], count: int, what: str, least: int = 0) -> None:
+def in_range(values: Iterable[int], count: int, what: str, least: int = 0) -> None:
     """Raises unless every value is an index below `count`."""
     for value in values:
         if not least <= value < count:

@@ -81,7 +81,7 @@ class Model:
 
     @property
     def mode(self) -> str:
-        """"sequence" (`predict`), "step" or "stateful" (`step`, `stream`)."""
+        """Which calls it takes: "sequence" (`predict`), "step" or "stateful" (`step`, `stream`)."""
         return self._file.mode
 
     @property
@@ -98,8 +98,8 @@ class Model:
     def info(self) -> Info:
         """Mode, runtime, tensors and labels."""
         version = interpreters.version_of(self._runtime)
-        tensors = (tuple(group) for group in (self._inputs, self._outputs, self._states))
-        return Info(self.mode, self._runtime, version, self._threads, *tensors, self.labels)
+        inputs, outputs, states = (tuple(group) for group in (self._inputs, self._outputs, self._states))
+        return Info(self.mode, self._runtime, version, self._threads, inputs, outputs, states, self.labels)
 
     def predict(self, x: Any, *, raw: bool = False) -> Any:
         """Outputs of a `sequence` file, one invoke a sample.
@@ -125,7 +125,9 @@ class Model:
         lengths = {len(array) for array in arrays.values()}
         single = {np.ndim(value) for value in given.values()} == {len(tensor.shape) - 1 for tensor in self._inputs}
         if len(lengths) != 1 or lengths == {0}:
-            raise ValueError(f"Expected the same number of samples (at least 1) of every input, got {sorted(lengths)}.")
+            raise ValueError(
+                f"Expected the same number of samples (at least 1) of every input, got {sorted(lengths)}."
+            )
         rows = []
         for sample in range(lengths.pop()):
             for name, array in arrays.items():
@@ -303,7 +305,9 @@ def load(path: str | os.PathLike[str] | bytes, runtime: str = "auto", threads: i
             print(model.labels[probabilities.argmax()])
     """
     if runtime not in ("auto", *interpreters.RUNTIMES):
-        raise ValueError(f"Expected `runtime` to be one of auto, {', '.join(interpreters.RUNTIMES)}, got {runtime!r}.")
+        raise ValueError(
+            f"Expected `runtime` to be one of auto, {', '.join(interpreters.RUNTIMES)}, got {runtime!r}."
+        )
     if threads < 1 or (threads > 1 and runtime == "tflm"):
         raise ValueError(f"Expected `threads` to be 1{' or more' if runtime != 'tflm' else ''}, got {threads}.")
     file = read(path)
