@@ -152,6 +152,7 @@ def _check_graph(graph: Table, codes: list[int], buffers: list[int]) -> set[int]
     for tensor in tensors:
         shape, buffer = tensor.numbers(0, "<i4"), tensor.number(2, "I")
         tensor.text(3)
+        in_range(shape, 2**31, "size")
         in_range([buffer], len(buffers), "buffer")
         _scales(tensor)
         kind = _DTYPES.get(tensor.number(1, "b"))
