@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_named() -> None:
         step.step(["walk"] * 5)
     with pytest.raises(ValueError, match=r"Expected the same number of samples \(at least 1\)"):
         sequence.predict(x[:0])
-    with pytest.raises(ValueError, match="Expected `runtime` to be one of auto, litert, .*got 'lite'"):
+    with pytest.raises(ValueError, match=r"Expected `runtime` to be one of auto, litert, .*got 'lite'"):
         runtime.load(converted("gru", "step"), "lite")
     with pytest.raises(ValueError, match="Expected `threads` to be 1, got 2"):
         runtime.load(converted("gru", "step"), "tflm", threads=2)
@@ -270,7 +270,8 @@ def test_neither_keras_nor_tensorflow_nor_the_exporter_is_imported(tmp_path: Pat
     (tmp_path / "model.tflite").write_bytes(converted("gru", "step"))
     script = """
 import sys
-import keras_gru_plus.runtime.commands, keras_gru_plus.runtime.watch, keras_gru_plus.runtime.bench, keras_gru_plus as kgp
+import keras_gru_plus as kgp
+import keras_gru_plus.cli, keras_gru_plus.runtime.bench, keras_gru_plus.runtime.watch
 model = kgp.runtime.load(sys.argv[1])
 model.step([0.0] * 5)
 print(sorted({"keras", "tensorflow", "keras_gru_plus_export", "flatbuffers.builder"} & set(sys.modules)))

@@ -95,6 +95,11 @@ class Model:
         return self._file.labels
 
     @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs, without the states."""
+        return [tensor.name for tensor in self._outputs]
+
+    @property
     def info(self) -> Info:
         """Mode, runtime, tensors and labels."""
         version = interpreters.version_of(self._runtime)

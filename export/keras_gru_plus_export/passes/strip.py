@@ -1,4 +1,4 @@
-"""Drops what no runtime reads: internal names, descriptions, recorded ranges, unused tensors and codes; labels stay."""
+"""Drops what no runtime reads: internal names, descriptions, recorded ranges, what is unused; labels stay."""
 
 from __future__ import annotations
 
