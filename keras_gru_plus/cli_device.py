@@ -126,6 +126,7 @@ def _streaming() -> Iterator[Console]:
     """A job in a pipe: a reader that went away, or an interrupt, ends it quietly."""
     from . import cli
 
+    interrupted = False
     with cli._job("edge") as console:
         try:
             yield console
@@ -134,4 +135,6 @@ def _streaming() -> Iterator[Console]:
             # Python flushes stdout once more on its way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+            interrupted = True
+    if interrupted:
+        raise typer.Exit(130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -57,12 +58,12 @@ def run(
         raise ValueError(f"Expected a .npz file for several outputs ({names}), got {output!r}.")
     on_error = (lambda text: say(f"{text} Skipped.")) if skip_bad_lines else None
     if Path(source).suffix == ".npy":
+        array = _loaded(source)
         results = [
             [(line, invoked(model, layout, block)) for line, block in _blocks_of(signal, layout)]
-            for signal in _reset_between(model, signals(_loaded(source), layout, model.mode))
+            for signal in _reset_between(model, signals(array, layout, model.mode))
         ]
-        nested = len(results) > 1 or np.load(source, mmap_mode="r").ndim == 3
-        _finish(model, results, output, form, nested)
+        _finish(model, results, output, form, nested=array.ndim == 3)
         return
     with lines_of(source) as lines:
         rows = parsed(lines, layout.columns, on_error)
@@ -100,6 +101,10 @@ def invoked(model: Model, layout: Layout, block: Array) -> dict[str, Array]:
 def lines_of(source: str) -> Iterator[Any]:
     """Lines of a text file, or of stdin as they come."""
     if source == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(
+                encoding="utf-8", errors="replace"
+            )  # noise on a serial line is a bad line, no crash
         yield iter(sys.stdin.readline, "")
         return
     with open(source, encoding="utf-8", errors="replace") as file:
