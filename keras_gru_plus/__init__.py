@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import activations, datasets, distribution, initializers
+    from . import activations, datasets, distribution, initializers, runtime
     from . import cells as variants
     from .adopt import from_keras
     from .cells import VARIANTS
@@ -38,7 +38,7 @@ _PUBLIC = {
     "QuantizedModel": "quantization",
     "Recipe": "quantization.recipe",
 }
-_MODULES = {name: name for name in ("activations", "datasets", "distribution", "initializers")} | {
+_MODULES = {name: name for name in ("activations", "datasets", "distribution", "initializers", "runtime")} | {
     "variants": "cells"
 }
 _REGISTERED = ("layer", "quantization")
@@ -57,6 +57,7 @@ __all__ = [
     "from_keras",
     "initializers",
     "quantize_aware",
+    "runtime",
     "variants",
 ]
 

@@ -20,6 +20,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from . import cli_device
+
 app = typer.Typer(
     name="keras-gru-plus",
     help="GRU variants for Keras that survive the trip to int8.",
@@ -184,6 +186,10 @@ def variants(
             typer.echo(json.dumps([one.to_json() for one in every], indent=2))
         else:
             show_table(every, features, units, Console())
+
+
+for _command in (cli_device.run, cli_device.bench, cli_device.watch):
+    app.command()(_command)
 
 
 def _columns(variant: str, features: int) -> int:

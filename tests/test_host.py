@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pathlib
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import tiny_models
 from tiny_models import FEATURES, STEPS, UNITS
 
+from keras_gru_plus.runtime import interpreters
 from keras_gru_plus_export import tflite
 from keras_gru_plus_export.devices import host
 
@@ -179,8 +181,9 @@ def test_quantize_is_the_quantize_of_a_float_file() -> None:
     np.testing.assert_array_equal(real["y"], host.dequantize(integer["y"], head))
 
 
-def test_the_runner_is_python_3_8_and_imports_nothing_of_the_project() -> None:
-    tree = ast.parse(host.RUNNER.read_text(encoding="utf-8"), feature_version=(3, 8))
+@pytest.mark.parametrize("path", [host.RUNNER, pathlib.Path(interpreters.__file__)], ids=lambda path: path.stem)
+def test_what_runs_in_other_pythons_is_python_3_8_and_imports_nothing_of_the_project(path: pathlib.Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported - sys.stdlib_module_names == {"numpy"}
+    assert {name.split(".")[0] for name in imported} - sys.stdlib_module_names == {"numpy"}

@@ -20,6 +20,7 @@ from keras_gru_plus_export.passes import PassError
 from keras_gru_plus_export.passes.carried_state import carried_state
 from keras_gru_plus_export.passes.dead_loop_variables import dead_loop_variables
 from keras_gru_plus_export.passes.float_io import float_io
+from keras_gru_plus_export.passes.labels import labels
 from keras_gru_plus_export.passes.relabel_inputs import relabel_inputs
 from keras_gru_plus_export.passes.reshape_options import reshape_options
 from keras_gru_plus_export.passes.signature import name_inputs_and_outputs
@@ -424,6 +425,20 @@ def test_strip_leaves_the_names_of_the_ends_only() -> None:
     for part in model.subgraphs:
         for tensor in part.tensors:
             assert tensor.quantization is None or (tensor.quantization.min is None and tflite.grid(tensor))
+
+
+def test_labels_survive_strip_and_change_nothing_else() -> None:
+    model = tflite.load(tiny_models.models()["stateful"])
+    model.metadata = [tflite.schema.MetadataT(name=b"other", buffer=0)]
+    labels(model, ["a", "b"])
+    labels(model, ["c", "d"])
+    assert [tflite.text(entry.name) for entry in model.metadata] == ["other", "keras_gru_plus.labels"]
+    strip(model)
+    data = tflite.dump(model)
+    assert [tflite.text(entry.name) for entry in tflite.load(data).metadata] == ["keras_gru_plus.labels"]
+    assert b'["c","d"]' in data
+    assert b'["a","b"]' not in data
+    same_results("stateful", data)
 
 
 def test_ends_are_renamed_and_reordered() -> None:

@@ -20,6 +20,7 @@ from .data import Data, DataError, input_names, load_data, metric_for
 from .devices import host
 from .directory import replaced_directory
 from .graph import MODES
+from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
 from .streaming import check_steps
 from .summary import checked_labels, describe, tap_ranges, warnings
@@ -71,7 +72,7 @@ def export(
         evaluation: data on which the float model and the file are scored, with targets; the same forms.
         extras: none is available for this target yet.
         force: replace a directory that is not empty.
-        labels: class names in the order of the outputs, carried into the report.
+        labels: class names in the order of the outputs, carried into the file and the report.
         metric: "accuracy" or "mae"; by default accuracy for integer targets, else mae.
         runtime_python: Python of an environment with tflite-runtime, to be verified as well.
         progress: called with a line of text before each part.
@@ -221,6 +222,7 @@ def build_report(
     written = plain if io == "int8" else {m: converted(m, io) for m in modes}
     if io == "float":
         _check_float(plain[modes[0]], written[modes[0]], modes[0], data)
+    written = {m: labelled(content, labels) for m, content in written.items()}
     progress("measuring the arena")
     entries, files = [], {}
     for m in modes:

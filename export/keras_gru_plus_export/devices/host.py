@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_gru_plus.runtime import grid as grids
+from keras_gru_plus.runtime import interpreters
+from keras_gru_plus.runtime.file import STATE
 from keras_gru_plus_export import tflite
 
 RUNTIMES = ("litert", "litert-reference", "tflm", "tflite-runtime", "tflite-runtime-reference")
@@ -156,19 +159,13 @@ def versions(python: str | None = None) -> dict[str, str]:
 
 def quantize(array: Any, grid: tflite.Grid, dtype: Any = np.int8) -> Array:
     """Integers for real values as TFLite's QUANTIZE gives them: halves away from zero, saturating."""
-    values = np.asarray(array, np.float32) / np.float32(grid.scale)
-    if np.isnan(values).any():
-        raise ValueError("Expected numbers to quantize, got NaN; clean the data first")
-    limits = np.iinfo(dtype)
-    # In float64 adding a half is exact: in float32 the number just below .5 would be rounded up.
-    wide = values.astype(np.float64)
-    rounded = np.trunc(wide + np.copysign(0.5, wide)) + grid.zero_point
-    return np.asarray(np.clip(rounded, limits.min, limits.max).astype(dtype))
+    values = np.asarray(array, np.float32)
+    return grids.Quantizer(grid.scale, grid.zero_point, dtype, values.shape)(values)
 
 
 def dequantize(array: Array, grid: tflite.Grid) -> Array:
     """Integers on a per-tensor grid as float32."""
-    return np.asarray((array.astype(np.int32) - grid.zero_point).astype(np.float32) * np.float32(grid.scale))
+    return grids.dequantize(array, np.float32(grid.scale), grid.zero_point)
 
 
 def describe(model: tflite.ModelT) -> dict[str, list[dict[str, Any]]]:
@@ -187,7 +184,7 @@ def describe(model: tflite.ModelT) -> dict[str, list[dict[str, Any]]]:
             "shape": list(tensor.shape),
             "dtype": tflite.type_name(tensor),
             "zero_point": 0 if grid is None else grid.zero_points[0],
-            "state": name.startswith("state_"),
+            "state": name.startswith(STATE),
         }
 
     ends = ((signature.inputs, graph.inputs), (signature.outputs, graph.outputs))
@@ -261,7 +258,8 @@ def _child(runtime: str, python: str | None, timeout: float, *arguments: str) ->
         # Paths of this environment would shadow the other's packages.
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"):
             environment.pop(name, None)
-    command = [python or sys.executable, str(RUNNER), "--runtime", runtime, *arguments]
+    command = [python or sys.executable, str(RUNNER), "--interpreters", str(interpreters.__file__)]
+    command += ["--runtime", runtime, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, env=environment, timeout=timeout, check=False)
     except OSError as error:

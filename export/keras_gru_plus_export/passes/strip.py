@@ -1,6 +1,8 @@
-"""Drops what no runtime reads: internal names, descriptions, recorded ranges, unused tensors and codes."""
+"""Drops what no runtime reads: internal names, descriptions, recorded ranges, what is unused; labels stay."""
 
 from __future__ import annotations
+
+from keras_gru_plus.runtime.file import LABELS
 
 from .. import tflite
 from ..tflite import ModelT
@@ -9,7 +11,7 @@ from ..tflite import ModelT
 def strip(model: ModelT, *, keep_names: bool = False) -> None:
     """Applies the pass to the whole model; input and output names stay."""
     model.description = None
-    model.metadata = None
+    model.metadata = [entry for entry in model.metadata or [] if tflite.text(entry.name) == LABELS] or None
     model.metadataBuffer = None
     for graph in model.subgraphs:
         graph.name = None
