@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from architectures import ARCHITECTURES, adapt, inputs_of
 
 import keras_gru_plus as kgp
 from keras_gru_plus_export import convert
@@ -34,6 +35,7 @@ class Spec:
         inputs: names of its inputs.
         recipe: of its quantization.
         masked: the input has columns that are masks.
+        architecture: name in `ARCHITECTURES`.
     """
 
     build: Callable[[], keras.Model]
@@ -41,6 +43,7 @@ class Spec:
     inputs: tuple[str, ...] = ("signal",)
     recipe: str = "int8"
     masked: bool = False
+    architecture: str | None = None
 
     def data(self, samples: int, seed: int) -> dict[str, np.ndarray]:
         found = {name: _sequences(samples, seed + i) for i, name in enumerate(self.inputs)}
@@ -48,7 +51,7 @@ class Spec:
             x = found[self.inputs[0]]
             x[..., 2:4] = x[..., 2:4] > -1
             x[..., 4] = np.abs(x[..., 4])
-        return found
+        return adapt(self.architecture, found) if self.architecture else found
 
 
 def _biased(units: int, **options: Any) -> kgp.GRUPlus:
@@ -129,8 +132,13 @@ MODELS = {
     "states": Spec(_states),
 }
 
+WHOLE = {
+    name: Spec(build, steps, inputs_of(name), architecture=name) for name, (build, steps) in ARCHITECTURES.items()
+}
+MODELS |= WHOLE
+
 #: Models with a look-up table, and one with weights per channel, have no int16x8 form.
-NOT_WIDE = ("egru", "grud", "grud_hard", "mingru_log_space", "gru_per_channel")
+NOT_WIDE = (*WHOLE, "egru", "grud", "grud_hard", "mingru_log_space", "gru_per_channel")
 WIDE = {
     f"{name}_int16": dataclasses.replace(spec, recipe="int16x8")
     for name, spec in MODELS.items()
@@ -154,6 +162,7 @@ OWN = (
     "brc_hard",
 )
 LATER = [name for name in (*kgp.VARIANTS, *(f"{v}_hard" for v in kgp.VARIANTS)) if name not in OWN]
+LATER += [name for name in WHOLE if name not in ("keyword", "text")]
 LATER += [name for name in WIDE if name not in ("gru_int16", "mgu_hard_int16", "fastgrnn_int16", "mixed_int16")]
 
 

@@ -22,7 +22,7 @@ from .directory import replaced_directory
 from .graph import MODES
 from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
-from .streaming import check_steps
+from .streaming import check_steps, have_time
 from .summary import checked_labels, describe, tap_ranges, warnings
 from .verify import verify
 
@@ -154,23 +154,41 @@ def samples_for(model: QuantizedModel, evaluation: Any, calibration: Any, timest
     Raises:
         DataError: samples of another length than `timesteps`, or of several.
     """
+    if timesteps is not None:
+        input_shapes(model, "sequence", timesteps)  # refuses what contradicts the model
     for given, source in ((evaluation, "evaluation"), (calibration, "calibration")):
         if given is not None:
             data = load_data(model, given)
-            return _of_one_length(data if source == "evaluation" else data.head(256), timesteps), source
+            return _of_one_length(model, data if source == "evaluation" else data.head(256), timesteps), source
     generator = np.random.default_rng(0)
     shapes = input_shapes(model, "sequence", timesteps)
-    bounds = [float(model.taps.all()[f"{name}/input"].bound()) for name in input_names(model)]
     inputs = {
-        name: generator.normal(0, bound / 3, (RANDOM_SAMPLES, *shape[1:])).astype(np.float32)
-        for name, shape, bound in zip(input_names(model), shapes, bounds)
+        name: _random(model, name, identity, (RANDOM_SAMPLES, *shape[1:]), generator)
+        for (name, identity), shape in zip(model._graph.inputs, shapes)
     }
     return Data(inputs), "random"
 
 
-def _of_one_length(data: Data, timesteps: int | None) -> Data:
-    lengths = sorted({array.shape[1] for array in data.inputs.values() if array.ndim > 2})
-    wanted = lengths[:1] if timesteps is None else [timesteps]
+def _random(model: QuantizedModel, name: str, identity: int, shape: tuple[int, ...], generator: Any) -> np.ndarray:
+    """Numbers that fill the range of an input; indices that all tables have."""
+    graph = model._graph
+    if graph.reads_indices(identity):
+        rows = min(node.layer.input_dim for node in graph.readers(identity))
+        return generator.integers(0, rows, shape).astype(np.int32)
+    bound = float(model.taps.all()[f"{name}/input"].bound())
+    scale, shift = graph.scalings().get(identity, (1.0, 0.0))
+    return ((generator.normal(0, bound / 3, shape) - shift) / scale).astype(np.float32)
+
+
+def open_inputs(model: QuantizedModel) -> list[str]:
+    """Inputs whose time dimension is open."""
+    ends = zip(input_names(model), model.inputs, have_time(model), strict=True)
+    return [name for name, tensor, timed in ends if timed and tensor.shape[1] is None]
+
+
+def _of_one_length(model: QuantizedModel, data: Data, timesteps: int | None) -> Data:
+    lengths = sorted({data.inputs[name].shape[1] for name in open_inputs(model)})
+    wanted = lengths[:1] if timesteps is None or not lengths else [timesteps]
     if lengths != wanted:
         got = ", ".join(map(str, lengths)) or "none"
         raise DataError(f"Expected samples of {wanted[0]} time steps for every input, got {got}.")
@@ -197,7 +215,7 @@ def build_report(
 ) -> tuple[Report, dict[str, bytes]]:
     """Converts `modes`, verifies them, and returns the report and the bytes by file name."""
     labels = checked_labels(model, labels)
-    window = next((array.shape[1] for array in data.inputs.values() if array.ndim > 2), None)
+    window = next((data.inputs[name].shape[1] for name in open_inputs(model)), None)
     compared = list(modes)
     if all(m != "sequence" for m in modes):
         compared.append("sequence")  # what the others must equal
@@ -278,7 +296,9 @@ def _fed(data: bytes, samples: Data) -> dict[str, np.ndarray]:
     for name, array in samples.inputs.items():
         tensor = model.subgraphs[0].tensors[tflite.signature(model).inputs[name]]
         grid = tflite.grid(tensor)
-        fed[name] = array if grid is None else host.quantize(array, grid, tflite.dtype(tensor))
+        fed[name] = (
+            array.astype(tflite.dtype(tensor)) if grid is None else host.quantize(array, grid, tflite.dtype(tensor))
+        )
     return fed
 
 

@@ -140,6 +140,12 @@ class GraphNetwork(Network):
     def rounded(self, x: Value, tensor: Any) -> Any:
         return fake_quant(tensor, UNIT if x.grid is Grid.UNIT else self.expected.ranges[x.key])
 
+    def moved(self, x: Value, tensor: Any) -> Value:
+        # The converter may move a RESHAPE into the operator before it, whose result then has this name.
+        if tensor.op.type == "Reshape" and isinstance(x.unit, float) and x.key in self.expected.taps.values():
+            self.expected.taps.setdefault(tensor.op.name, x.key)
+        return super().moved(x, tensor)
+
     def preceded(self, scope: str, x: Value, steps: int) -> Value:
         if not steps or not self.over_time or self.mode == "sequence":
             return super().preceded(scope, x, steps)
@@ -187,7 +193,7 @@ class GraphNetwork(Network):
 
         with tf.init_scope():
             recurrence = Recurrence(self, call, layer, x.unit)
-        outputs = recurrence.run(x.tensor, states, flip)
+        outputs = recurrence.run(x, states, flip)
         return state_values(call.scope, layer, outputs, x)
 
 

@@ -101,7 +101,7 @@ class Recurrence:
         #: Whether the output is something else than the first state.
         self.output_apart = self.variant.output_tap != self.variant.state_taps[0]
 
-    def run(self, x: Any, states: list[Value], flip: bool) -> list[Any]:
+    def run(self, x: Value, states: list[Value], flip: bool) -> list[Any]:
         """Output and, with `return_state`, the states, for x `(1, timesteps, features)`."""
         outside = None
         if self.mask is not None:
@@ -110,7 +110,7 @@ class Recurrence:
         if self.network.mode == "sequence":
             output, new = self._loop(x, states, flip, outside)
         else:
-            output, new = self._one_hop(x, outside)
+            output, new = self._one_hop(x.tensor, outside)
         return [output, *new] if self.layer.return_state else [output]
 
     def _on_grid(self, name: str, value: Any) -> Any:
@@ -160,12 +160,13 @@ class Recurrence:
             output = tf.reshape(output, (1, timesteps, layer.units))
         return output, states
 
-    def _loop(self, x: Any, states: list[Value], flip: bool, outside: Any) -> tuple[Any, list[Any]]:
+    def _loop(self, x: Value, states: list[Value], flip: bool, outside: Any) -> tuple[Any, list[Any]]:
         layer, variant = self.layer, self.variant
         _, timesteps, features = x.shape
         scope = re.sub(r"\W", "_", f"loop_{self.scope}")  # tells this body's operations from the others'
         wide = self.network.wide
-        rows = tf.reshape(x, (timesteps, features) if wide else (timesteps, 1, features))
+        shape = (timesteps, features) if wide else (timesteps, 1, features)
+        rows = self.network.moved(x, tf.reshape(x.tensor, shape)).tensor
         mask_rows = [] if outside is None else [tf.reshape(m, (timesteps, 1, 1)) for m in (self.mask, outside)]
 
         def row(t: Any) -> Any:

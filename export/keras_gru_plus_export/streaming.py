@@ -13,6 +13,7 @@ from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.layers import LAYERS
 from keras_gru_plus.quantization.layers.timing import Frame
 from keras_gru_plus.quantization.model import input_name
+from keras_gru_plus.quantization.network import Node
 
 from .graph import GraphNetwork
 
@@ -69,7 +70,7 @@ def check_steps(model: QuantizedModel) -> None:
     Raises:
         ValueError: names the layer and the reason.
     """
-    if not any(isinstance(node.layer, GRUPlus) for node in model._graph.nodes):
+    if not recurrent_nodes(model):
         raise ValueError("Expected a model with a GRUPlus layer for modes 'step' and 'stateful', got none.")
     _, refused = frames(model)
     for layer, reason in refused:
@@ -89,6 +90,11 @@ def check_steps(model: QuantizedModel) -> None:
                 f"Expected windows of whole hops of {steps} time steps for modes 'step' and 'stateful', got "
                 f"{window} for input {input_name(tensor)!r}; use a window of {-(-window // steps) * steps}."
             )
+
+
+def recurrent_nodes(model: QuantizedModel) -> list[Node]:
+    """The calls of GRUPlus layers, but for those inside of Bidirectional."""
+    return [node for node in model._graph.nodes if isinstance(node.layer, GRUPlus)]
 
 
 def input_types(model: QuantizedModel) -> list[Any]:
@@ -121,4 +127,4 @@ def state_shapes(model: QuantizedModel, mode: str, shapes: list[list[int]]) -> d
     return {name: found[name] for name in sorted(found, key=rank)}
 
 
-__all__ = ["check_steps", "frames", "have_time", "hop", "input_types", "is_timed", "state_shapes"]
+__all__ = ["check_steps", "frames", "have_time", "hop", "input_types", "is_timed", "recurrent_nodes", "state_shapes"]

@@ -111,8 +111,8 @@ def verify(
 
 def _integers(array: np.ndarray, tensor: tflite.TensorT) -> np.ndarray:
     grid = tflite.grid(tensor)
-    if grid is None:
-        raise ConversionError("Expected every input of the file to be integers, got one without a grid.")
+    if grid is None:  # indices
+        return array.astype(tflite.dtype(tensor))
     return host.quantize(array, grid, tflite.dtype(tensor))
 
 

@@ -224,7 +224,7 @@ class Network:
         return replace(x, tensor=tensor)
 
     def then(self, value: Value | Pending, function: Callable[[Any], Any]) -> Value | Pending:
-        """`function`, which moves values, on the tensor of `value`."""
+        """`function`, which moves values, on the tensor of `value`; of a pending one, once that is on its grid."""
         if isinstance(value, Value):
             return self.moved(value, function(value.tensor))
         before = value.after
@@ -284,7 +284,8 @@ class Network:
         return self._finished(value, self.tap(key, value.compute(self)), Grid.LEARNED, key).tensor
 
     def _finished(self, pending: Pending | None, tensor: Any, grid: Grid, key: str) -> Value:
-        return Value(pending.after(tensor) if pending and pending.after else tensor, grid, key)
+        value = Value(tensor, grid, key)
+        return self.moved(value, pending.after(tensor)) if pending and pending.after else value
 
     # -- walking the graph -----------------------------------------------------------------------
 

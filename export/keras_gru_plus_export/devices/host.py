@@ -66,7 +66,7 @@ def run(
         inputs: By signature name, in the file's types (see `quantize`). With … for the input's shape without
             its batch: (samples, …) in mode "sequence", one invoke a sample; (samples, steps, …) in modes
             "step" and "stateful", one invoke a step. Where a file takes several time steps an invoke,
-            (samples, time, features) is cut into hops. The `state_…` inputs of "step" start at zero unless
+            (samples, time, …) is cut into hops. The `state_…` inputs of "step" start at zero unless
             given as (samples, …), and are fed back.
         runtime: One of `RUNTIMES`.
         mode: One of `MODES`.
@@ -239,7 +239,7 @@ def _fit(io: dict[str, list[dict[str, Any]]], mode: str, name: str, array: Array
         raise ValueError(f"Expected {name} to be {entry['dtype']}, got {array.dtype}; see quantize()")
     shape: list[int] = entry["shape"]
     stepped = mode != "sequence" and not entry["state"]
-    whole = len(shape) == array.ndim == 3 and array.shape[2] == shape[2] and array.shape[1] % shape[1] == 0
+    whole = 1 < len(shape) == array.ndim and array.shape[2:] == tuple(shape[2:]) and array.shape[1] % shape[1] == 0
     if stepped and whole:
         # A file that takes `hop` time steps an invoke: cut the time axis into hops.
         return array.reshape(len(array), -1, *shape)

@@ -1,6 +1,7 @@
 """Turns DEQUANTIZE → SIN → QUANTIZE, which marks an activation, into a look-up: CAST, ADD 128, GATHER.
 
-An int8 function of one int8 number is a table of 256 entries, whatever the function is.
+An int8 function of one int8 number is a table of 256 entries, whatever the function is. The converter may have moved
+a RESHAPE in front of the QUANTIZE.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ def _replace(model: ModelT, graph: SubGraphT, marked: OperatorT, functions: dict
     name = tflite.text(graph.tensors[marked.outputs[0]].name)
     function = next((f for key, f in functions.items() if name.endswith(key)), None)
     before, after = tflite.producers(graph, marked.inputs[0]), tflite.consumers(graph, marked.outputs[0])
+    reshapes = []
+    while [tflite.op_name(model, op) for op in after] == ["RESHAPE"]:
+        reshapes += after
+        after = tflite.consumers(graph, after[0].outputs[0])
     kinds = [tflite.op_name(model, op) for op in (*before, *after)]
     if function is None or kinds != ["DEQUANTIZE", "QUANTIZE"]:
         raise PassError(f"Expected a marked activation between DEQUANTIZE and QUANTIZE, got {name!r} between {kinds}")
@@ -41,11 +46,18 @@ def _replace(model: ModelT, graph: SubGraphT, marked: OperatorT, functions: dict
     if grid is None or wanted is None:
         raise PassError(f"Expected int8 at both ends of the activation {name!r}")
     inputs = (np.arange(-128, 128) - grid.zero_point) * grid.scale
+    for index in {marked.outputs[0], *(op.outputs[0] for op in reshapes)} if reshapes else ():
+        graph.tensors[index].type = TYPE.INT8
+        tflite.set_grid(graph.tensors[index], wanted.scales, wanted.zero_points)
+    if reshapes:
+        tflite.replace_tensor(model, graph, result, reshapes[-1].outputs[0])
+        result = marked.outputs[0]
     look_up = look_up_operators(model, graph, source, result, function(inputs, wanted))
     graph.tensors[result].name = name
-    position = next(i for i, op in enumerate(graph.operators) if op is after[0])
+    position = next(i for i, op in enumerate(graph.operators) if op is (reshapes or after)[0])
     kept = [op for op in graph.operators[:position] if op is not marked]
-    graph.operators = [*kept, *look_up, *graph.operators[position + 1 :]]
+    rest = [op for op in graph.operators[position:] if op is not after[0]]
+    graph.operators = [*kept, *look_up, *rest]
 
 
 def look_up_operators(

@@ -31,7 +31,7 @@ def reshape(q: Network, call: Call, x: Any) -> Value:
     window = call.layer.input.shape[1]
     if value.shape[1] == window or window is None:
         return q.moved(value, call.layer(value.tensor))
-    return q.moved(value, tf.reshape(value.tensor, (1, value.shape[1], *call.layer.output.shape[2:])))
+    return q.moved(value, tf.reshape(value.tensor, (-1, value.shape[1], *call.layer.output.shape[2:])))
 
 
 @register_layer(keras.layers.ActivityRegularization, pointwise=True)
