@@ -141,7 +141,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)
     (folder / "no.npz").write_text("no archive")
-    np.save(folder / "array.npy", x)
+    np.save(folder / "objects.npy", np.array([{"a": 1}], dtype=object))
+    np.save(folder / "sample.npy", x[0])
     packed = (folder / "data.npz").read_bytes()
     (folder / "truncated.npz").write_bytes(packed[: len(packed) // 2])
 
@@ -177,7 +178,8 @@ BAD: dict[str, tuple[str, str]] = {
     "no data": ("float.keras --calibrate missing.npz", "missing.npz.*no file"),
     "no archive": ("float.keras --calibrate no.npz", "readable .npz archive"),
     "truncated archive": ("float.keras --calibrate truncated.npz", "readable .npz archive"),
-    "single array": ("float.keras --calibrate array.npy", "got a single array.*numpy.savez"),
+    "pickled array": ("float.keras --calibrate objects.npy", "readable .npz archive of plain arrays or an .npy file"),
+    "single sample": ("float.keras --calibrate sample.npy", r"got \(12, 5\), which is a single sample; give it as x"),
     "pickled": ("float.keras --calibrate pickled.npz", "readable .npz archive of plain arrays"),
     "text data": ("float.keras --calibrate text.npz", "numbers for input 'signal', got <U1"),
     "shape": ("float.keras --calibrate shape.npz", r"shape \(samples, 12, 5\) for input 'signal', got \(40, 12, 2\)"),
@@ -383,7 +385,12 @@ def test_data_beyond_the_grids_and_a_lower_score_are_warnings(
     assert re.search(
         r"^On litert\b.* the int8 file has a mean absolute error of up to [\d.]+, float one of \S+:", worse
     )
-    assert re.search(r"evaluation data leaves the range of .*signal/input \(by \d\d+ %\)", outside)
+    taps = {tap["key"]: tap for tap in report["taps"]}
+    step = taps["signal/input"]["scale"]
+    share = ((x > taps["signal/input"]["high"] + step / 2) | (x < taps["signal/input"]["low"] - step / 2)).mean()
+    np.testing.assert_allclose(taps["signal/input"]["clipped"], share)
+    wanted = rf"ranges clip the evaluation data at .*signal/input \({100 * share:.2f} % of its values, by up to \d\d+ %"
+    assert re.search(wanted, outside)
     litert = next(row for row in report["verification"]["results"] if row["runtime"] == "litert")
     assert 0.9 < litert["agreement"] <= 1
 

@@ -322,9 +322,9 @@ def test_every_form_of_data_gives_the_same_ranges(form):
         (np.where(X > 2, np.inf, X), "Expected finite numbers for input 'x', got NaN or infinity"),
         (X[..., :2], r"Expected data of shape \(samples, 6, 3\) for input 'x', got \(32, 6, 2\)"),
         (X[0], r"Expected data of shape \(samples, 6, 3\) for input 'x', got \(6, 3\)"),
-        ({"y": X}, "Expected data for the inputs x, got y"),
+        ({"y": X}, "Expected data with the keys x, got y"),
         ([X, X], "Expected one array for each of the inputs x, got 2"),
-        (iter(()), "Expected calibration data with at least one sample, got none"),
+        (iter(()), "Expected data with at least one sample, got none"),
     ],
 )
 def test_unusable_calibration_data_is_refused_and_changes_nothing(data, message):
@@ -340,7 +340,7 @@ def test_unusable_calibration_data_is_refused_and_changes_nothing(data, message)
 def test_what_is_no_quantized_model_or_no_data_is_a_type_error():
     with pytest.raises(TypeError, match="Expected a model from quantize_aware, got Sequential"):
         kgp.calibrate(mgu_model(), X)
-    with pytest.raises(TypeError, match="Expected arrays or an iterable of batches as calibration data, got int"):
+    with pytest.raises(TypeError, match=r"Expected arrays, an iterable of batches .* as data, got int"):
         kgp.calibrate(kgp.quantize_aware(mgu_model()), 3)
 
 
