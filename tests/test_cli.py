@@ -389,7 +389,9 @@ def test_data_beyond_the_grids_and_a_lower_score_are_warnings(
     step = taps["signal/input"]["scale"]
     share = ((x > taps["signal/input"]["high"] + step / 2) | (x < taps["signal/input"]["low"] - step / 2)).mean()
     np.testing.assert_allclose(taps["signal/input"]["clipped"], share)
-    wanted = rf"ranges clip the evaluation data at .*signal/input \({100 * share:.2f} % of its values, by up to \d\d+ %"
+    wanted = (
+        rf"ranges clip the evaluation data at .*signal/input \({100 * share:.2f} % of its values, by up to \d\d+ %"
+    )
     assert re.search(wanted, outside)
     litert = next(row for row in report["verification"]["results"] if row["runtime"] == "litert")
     assert 0.9 < litert["agreement"] <= 1
