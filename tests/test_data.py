@@ -298,7 +298,8 @@ def test_calibration_keeps_no_more_than_a_few_batches_in_memory() -> None:
     def batches() -> Iterator[np.ndarray]:
         nonlocal most
         for _ in range(30):
-            batch = SIGNAL.copy().view(Array)
+            batch = Array(SIGNAL.shape, np.float32)  # not a view, so that views of it keep it alive
+            batch[:] = SIGNAL
             alive.add(batch)
             most = max(most, len(alive))
             yield batch
