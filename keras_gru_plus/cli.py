@@ -91,13 +91,20 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="Directory for the results.")],
     calibrate: Annotated[
-        Path | None, typer.Option(help="Samples of the inputs (.npz; keys: input names or x); sets the ranges.")
+        Path | None,
+        typer.Option(
+            help="Samples of the inputs that set the ranges: .npz (keys: input names or x) or .npy (one input)."
+        ),
     ] = None,
     percentile: Annotated[
         float | None, typer.Option(help="Cover this percentile of the samples' extremes instead of all, say 99.")
     ] = None,
     evaluate: Annotated[
-        Path | None, typer.Option(help="Samples with targets (.npz; keys: output names or y); scores float and int8.")
+        Path | None,
+        typer.Option(
+            help="Samples that score float and int8: .npz (keys: input names or x, for targets output names or y); "
+            ".npy has inputs only and compares float and int8 with each other."
+        ),
     ] = None,
     mode: Annotated[str, typer.Option(help="sequence (a window an invoke), step, or stateful.")] = "sequence",
     target: Annotated[str, typer.Option(help="litert, or tflm: fast on TFLite Micro with CMSIS-NN.")] = "litert",
@@ -105,7 +112,13 @@ def export(
     io: Annotated[str, typer.Option(help="Inputs and outputs: int8 (int16 with recipe int16x8) or float.")] = "int8",
     timesteps: Annotated[int | None, typer.Option(help="Window length, for a model with open time.")] = None,
     labels: Annotated[str | None, typer.Option(help="Class names: a,b,c or a text file with one a line.")] = None,
-    metric: Annotated[str | None, typer.Option(help="accuracy or mae; by default what the targets imply.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="accuracy or mae, or OUTPUT=mae,OUTPUT=accuracy; by default accuracy for targets that are integers, "
+            "one-hot rows, or 0 and 1 for a sigmoid, else mae (mean absolute error)."
+        ),
+    ] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
     runtime_python: RuntimePython = None,
     force: Force = False,

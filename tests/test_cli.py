@@ -103,7 +103,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _sequential(recurrent, keras.layers.Dense(3, activation="softmax", name="classes")).save(folder / "float.keras")
     _sequential(kgp.GRUPlus(4), keras.layers.Dense(3), timesteps=None).save(folder / "open.keras")
     _sequential(keras.layers.LSTM(4), keras.layers.Dense(3)).save(folder / "lstm.keras")
-    _sequential(keras.layers.Conv1D(4, 3), kgp.GRUPlus(4)).save(folder / "conv.keras")
+    _sequential(keras.layers.LayerNormalization(), kgp.GRUPlus(4)).save(folder / "norm.keras")
     _sequential(kgp.GRUPlus(4, activation="gelu"), keras.layers.Dense(3)).save(folder / "gelu.keras")
     _sequential(kgp.GRUPlus(4, go_backwards=True)).save(folder / "backwards.keras")
     calibrated("gru").save(folder / "quantized.keras")
@@ -141,7 +141,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in arrays.items():
         np.savez(folder / f"{name}.npz", **content)
     (folder / "no.npz").write_text("no archive")
-    np.save(folder / "array.npy", x)
+    np.save(folder / "objects.npy", np.array([{"a": 1}], dtype=object))
+    np.save(folder / "sample.npy", x[0])
     packed = (folder / "data.npz").read_bytes()
     (folder / "truncated.npz").write_bytes(packed[: len(packed) // 2])
 
@@ -177,7 +178,8 @@ BAD: dict[str, tuple[str, str]] = {
     "no data": ("float.keras --calibrate missing.npz", "missing.npz.*no file"),
     "no archive": ("float.keras --calibrate no.npz", "readable .npz archive"),
     "truncated archive": ("float.keras --calibrate truncated.npz", "readable .npz archive"),
-    "single array": ("float.keras --calibrate array.npy", "got a single array.*numpy.savez"),
+    "pickled array": ("float.keras --calibrate objects.npy", "readable .npz archive of plain arrays or an .npy file"),
+    "single sample": ("float.keras --calibrate sample.npy", r"got \(12, 5\), which is a single sample; give it as x"),
     "pickled": ("float.keras --calibrate pickled.npz", "readable .npz archive of plain arrays"),
     "text data": ("float.keras --calibrate text.npz", "numbers for input 'signal', got <U1"),
     "shape": ("float.keras --calibrate shape.npz", r"shape \(samples, 12, 5\) for input 'signal', got \(40, 12, 2\)"),
@@ -189,13 +191,13 @@ BAD: dict[str, tuple[str, str]] = {
     "a class too many": ("float.keras --calibrate inputs.npz --evaluate classes.npz", "classes from 0 to 2 .* got 3"),
     "wrong targets": ("quantized.keras --evaluate one_hot.npz", r"targets of shape \(40,\).*got \(40, 5\)"),
     "LSTM": ("lstm.keras --calibrate data.npz", "layers that can be quantized .*got LSTM"),
-    "Conv1D": ("conv.keras --calibrate data.npz", "layers that can be quantized .*got Conv1D"),
+    "LayerNormalization": ("norm.keras --calibrate data.npz", "layers that can .*got LayerNorm.*; use BatchNorm"),
     "gelu": ("gelu.keras --calibrate data.npz", "gelu"),
     "cannot step": ("backwards.keras --calibrate inputs.npz --mode step", "reads the sequence backwards"),
     "open time": ("open_quantized.keras", "`timesteps` for input 'signal'.*got none.*--timesteps"),
     "other window": ("open.keras --calibrate inputs.npz --timesteps 9", "samples of 9 time steps .*, got 12"),
     "other window than the model": ("quantized.keras --timesteps 9", "`timesteps` to be the model's 12, got 9"),
-    "other window than the data": ("quantized.keras --evaluate data.npz --timesteps 9", "9 time steps .*got 12"),
+    "other window than the data": ("open_quantized.keras --evaluate data.npz --timesteps 9", "9 time steps .*got 12"),
     "no window": ("open_quantized.keras --timesteps 0", "`timesteps` to be 1 or more, got 0"),
     "labels": ("quantized.keras --evaluate data.npz --labels a,b", "4 labels, one for each output, got 2"),
 }  # fmt: skip
@@ -383,7 +385,14 @@ def test_data_beyond_the_grids_and_a_lower_score_are_warnings(
     assert re.search(
         r"^On litert\b.* the int8 file has a mean absolute error of up to [\d.]+, float one of \S+:", worse
     )
-    assert re.search(r"evaluation data leaves the range of .*signal/input \(by \d\d+ %\)", outside)
+    taps = {tap["key"]: tap for tap in report["taps"]}
+    step = taps["signal/input"]["scale"]
+    share = ((x > taps["signal/input"]["high"] + step / 2) | (x < taps["signal/input"]["low"] - step / 2)).mean()
+    np.testing.assert_allclose(taps["signal/input"]["clipped"], share)
+    wanted = (
+        rf"ranges clip the evaluation data at .*signal/input \({100 * share:.2f} % of its values, by up to \d\d+ %"
+    )
+    assert re.search(wanted, outside)
     litert = next(row for row in report["verification"]["results"] if row["runtime"] == "litert")
     assert 0.9 < litert["agreement"] <= 1
 

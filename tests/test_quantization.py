@@ -13,6 +13,7 @@ from references import sigmoid
 import keras_gru_plus as kgp
 from keras_gru_plus.arithmetic import Grid
 from keras_gru_plus.quantization.cells import Observing
+from keras_gru_plus.quantization.clipping import reach
 from keras_gru_plus.quantization.taps import Tap, TapStore
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 32, 6, 3, 5
@@ -296,7 +297,9 @@ def test_masked_steps_are_not_observed():
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # float32 through six steps
 
 
-@pytest.mark.parametrize("form", ["array", "tensor", "list", "dict", "dataset", "dataset_with_targets", "generator"])
+@pytest.mark.parametrize(
+    "form", ["array", "tensor", "list", "dict", "tuple", "dataset", "dataset_with_targets", "generator", "batches"]
+)
 def test_every_form_of_data_gives_the_same_ranges(form):
     quantized = kgp.quantize_aware(mgu_model())
     data = {
@@ -307,11 +310,49 @@ def test_every_form_of_data_gives_the_same_ranges(form):
         "dataset": tf.data.Dataset.from_tensor_slices(X).batch(10),
         "dataset_with_targets": tf.data.Dataset.from_tensor_slices((X, X[:, 0])).batch(10),
         "generator": (X[i : i + 5] for i in range(0, BATCH, 5)),
+        "tuple": (X, X[:, 0]),
+        "batches": [(X[:20], X[:20, 0]), (X[20:],)],
     }[form]
     kgp.calibrate(quantized, data)
     np.testing.assert_allclose(ranges(quantized)["x/input"], symmetric(X.min(), X.max()), rtol=1e-6)
     low, high = _extremes(observed(quantized, X)["h_pre"])
     np.testing.assert_allclose(ranges(quantized)["mgu/h_pre"], symmetric(low, high), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [7, 32, 64])
+def test_clipped_shares_are_of_all_values_at_a_tap(batch_size):
+    quantized = kgp.calibrate(kgp.quantize_aware(mgu_model()), X)
+    quantized.taps.tap("mgu/h_diff", Grid.LEARNED).set_range(-0.4, 0.4)
+    loud = 2 * X
+    seen = {"input": [loud]}
+
+    def record(name, value):
+        seen.setdefault(name, []).append(value)
+        return value
+
+    mgu_steps([np.asarray(w, np.float64) for w in quantized.get_layer("mgu").get_weights()], np.float64(loud), record)
+    found = reach(quantized, {"x": loud}, batch_size=batch_size)
+    assert found.keys() == ranges(quantized).keys()
+    for key, (low, high) in ranges(quantized).items():
+        values = np.stack(seen[key.split("/")[1]], axis=1)
+        half = (high - low) / 255 / 2
+        outside = ((values < low - half) | (values > high + half)).sum()
+        # A value on the very edge may fall to either side in float32.
+        assert abs(found[key].outside - outside) <= 1
+        assert outside
+        assert found[key].total == values.size
+        np.testing.assert_allclose((found[key].low, found[key].high), (values.min(), values.max()), rtol=1e-5)
+
+
+def test_the_clip_of_a_positive_grid_at_zero_is_not_counted():
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, keras.layers.Dense(4, activation="relu", name="dense")(x))
+    quantized = kgp.calibrate(kgp.quantize_aware(model), X[:, 0])
+    found = reach(quantized, {"x": X[:, 0]})
+    assert (found["dense/output"].outside, found["dense/output"].total) == (0, BATCH * 4)
+    outside = (np.asarray(model(4 * X[:, 0])) > 1.002 * np.asarray(model(X[:, 0])).max()).sum()
+    assert reach(quantized, {"x": 4 * X[:, 0]})["dense/output"].outside == pytest.approx(outside, abs=2)
+    assert outside > 10
 
 
 @pytest.mark.parametrize(
@@ -322,9 +363,9 @@ def test_every_form_of_data_gives_the_same_ranges(form):
         (np.where(X > 2, np.inf, X), "Expected finite numbers for input 'x', got NaN or infinity"),
         (X[..., :2], r"Expected data of shape \(samples, 6, 3\) for input 'x', got \(32, 6, 2\)"),
         (X[0], r"Expected data of shape \(samples, 6, 3\) for input 'x', got \(6, 3\)"),
-        ({"y": X}, "Expected data for the inputs x, got y"),
+        ({"y": X}, "Expected data with the keys x, got y"),
         ([X, X], "Expected one array for each of the inputs x, got 2"),
-        (iter(()), "Expected calibration data with at least one sample, got none"),
+        (iter(()), "Expected data with at least one sample, got none"),
     ],
 )
 def test_unusable_calibration_data_is_refused_and_changes_nothing(data, message):
@@ -340,7 +381,7 @@ def test_unusable_calibration_data_is_refused_and_changes_nothing(data, message)
 def test_what_is_no_quantized_model_or_no_data_is_a_type_error():
     with pytest.raises(TypeError, match="Expected a model from quantize_aware, got Sequential"):
         kgp.calibrate(mgu_model(), X)
-    with pytest.raises(TypeError, match="Expected arrays or an iterable of batches as calibration data, got int"):
+    with pytest.raises(TypeError, match=r"Expected arrays, an iterable of batches .* as data, got int"):
         kgp.calibrate(kgp.quantize_aware(mgu_model()), 3)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_gru_plus_export._report_text import is_worse
-from keras_gru_plus_export.data import DataError, check_target, metric_for
+from keras_gru_plus_export.data import DataError, checked_target, metric_for
 from keras_gru_plus_export.tflite import Grid
 from keras_gru_plus_export.verify import _against
 
@@ -39,9 +39,9 @@ def test_metrics_and_targets() -> None:
     assert [metric_for(np.zeros(2, kind)) for kind in ("int64", "bool", "float32")] == ["accuracy", "accuracy", "mae"]
     assert metric_for(None) is None
     assert metric_for(None, "mae") == "mae"
-    check_target("y", np.array([[0], [3]]), "accuracy", (2, 4))
-    check_target("y", np.array([0.0, 1.0]), "accuracy", (2, 1))
-    check_target("y", np.zeros((2, 6, 4)), "mae", (2, 6, 4))
+    checked_target("y", np.array([[0], [3]]), "accuracy", (2, 4))
+    checked_target("y", np.array([0.0, 1.0]), "accuracy", (2, 1))
+    checked_target("y", np.zeros((2, 6, 4)), "mae", (2, 6, 4))
     for target, metric, shape in (
         (np.array([0, 4]), "accuracy", (2, 4)),
         (np.array([0, -1]), "accuracy", (2, 4)),
@@ -51,4 +51,4 @@ def test_metrics_and_targets() -> None:
         (np.zeros((4, 6)), "mae", (4, 6, 2)),
     ):
         with pytest.raises(DataError, match=r"Expected (classes|targets) .*of.* output 'y'|for output 'y'"):
-            check_target("y", target, metric, shape)
+            checked_target("y", target, metric, shape)

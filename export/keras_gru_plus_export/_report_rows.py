@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._report_text import (
     KERAS,
+    METRICS,
     NONE,
     change,
     count,
@@ -47,6 +48,20 @@ class ResultRow:
 
 
 @dataclasses.dataclass(frozen=True)
+class OutputRow:
+    """One of several outputs on one way to run the model."""
+
+    output: str
+    metric: str
+    runtime: str
+    score: str
+    change: str
+    agreement: str
+    largest: str
+    worse: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class FileRow:
     """One file: sizes in kB, work and memory of one invoke."""
 
@@ -72,7 +87,10 @@ class OperatorRow:
 
 @dataclasses.dataclass(frozen=True)
 class TapRow:
-    """A quantization point: `used` is the share of the grid that the data reached, `clipped` if it went beyond."""
+    """A quantization point: `used` is the share of the grid that the data reached, `clipped` if it went beyond.
+
+    `share` is that of the values that the grid clips.
+    """
 
     layer: str
     tap: str
@@ -84,6 +102,7 @@ class TapRow:
     observed: str
     used: str
     clipped: bool
+    share: str
 
 
 def reference_score(report: Report) -> float | None:
@@ -117,10 +136,34 @@ def result_rows(report: Report) -> list[ResultRow]:
     ]
 
 
+def output_rows(report: Report) -> list[OutputRow]:
+    """Results of each output of a model with several; none for a model with one."""
+    ran = [result for result in report.verification.results if result.outputs]
+    found = []
+    for place, reference in enumerate(ran[0].outputs if ran else []):
+        metric = reference.metric
+        for result in ran:
+            row = result.outputs[place]
+            found.append(
+                OutputRow(
+                    output=row.name,
+                    metric=METRICS[metric] if row.score is not None else NONE,
+                    runtime=runtime_name(result.runtime),
+                    score=score(metric, row.score),
+                    change=NONE if result.runtime == "float" else change(metric, row.score, reference.score),
+                    agreement=percent(row.agreement),
+                    largest=NONE if row.largest_lsb is None else count(row.largest_lsb),
+                    worse=is_worse(metric, row.score, reference.score),
+                )
+            )
+    return found
+
+
 def sample_text(report: Report) -> str:
-    """How many samples of what, "400 evaluation samples"."""
+    """How many samples of what, "400 evaluation samples", and at which of several outputs."""
+    where = "" if report.verification.output is None else f", output {report.verification.output}"
     counts = sorted({row.samples for row in report.verification.results if row.samples}, reverse=True)
-    return f"{' / '.join(map(count, counts)) or 'no'} {report.verification.source} samples"
+    return f"{' / '.join(map(count, counts)) or 'no'} {report.verification.source} samples{where}"
 
 
 def file_rows(report: Report) -> list[FileRow]:
@@ -211,7 +254,8 @@ def tap_row(tap: TapRange) -> TapRow:
         used, clipped = f"{100 * reach:.0f} %", is_clipped(tap)
     grid = f"fixed, 1/{1 / tap.scale:.0f}" if tap.grid in FIXED else tap.grid
     ends = significant(tap.low), significant(tap.high)
-    return TapRow(layer, name, grid, significant(tap.scale, 6), str(tap.zero_point), *ends, seen, used, clipped)
+    scale, zero_point, share = significant(tap.scale, 6), str(tap.zero_point), percent(tap.clipped)
+    return TapRow(layer, name, grid, scale, zero_point, *ends, seen, used, clipped, share)
 
 
 def ratio(observed: float, end: float) -> float:

@@ -16,7 +16,7 @@ from keras_gru_plus.quantization import QuantizedModel, Recipe, calibrate, quant
 from . import tflite
 from .analyze import analyze
 from .convert import ConversionError, check_options, convert, input_shapes
-from .data import Data, DataError, input_names, load_data, metric_for
+from .data import Data, DataError, batches_of, check_metric, input_names, joined, load_data, output_names
 from .devices import host
 from .directory import replaced_directory
 from .graph import MODES
@@ -28,6 +28,8 @@ from .verify import verify
 
 #: Samples of random numbers for a model that comes without any data.
 RANDOM_SAMPLES = 32
+#: Samples of the calibration data that are verified on where there is no evaluation data.
+CALIBRATION_SAMPLES = 256
 
 Progress = Callable[[str], None]
 
@@ -51,7 +53,8 @@ def export(
     extras: tuple[str, ...] = (),
     force: bool = False,
     labels: list[str] | None = None,
-    metric: str | None = None,
+    metric: Any = None,
+    max_samples: int | None = None,
     keep_names: bool = False,
     runtime_python: str | None = None,
     progress: Progress = _silent,
@@ -67,13 +70,19 @@ def export(
         directory: created; if it exists and is not empty, `force` replaces it.
         mode, target, io, timesteps, keep_names: see `convert`.
         recipe: for a float model, see `quantize_aware`.
-        calibration: data that sets the ranges: array, dict, tuple (inputs, targets) or path of an `.npz`.
+        calibration: data that sets the ranges, in any form that `calibrate` takes; it is read batch by batch.
         percentile: of the samples' extremes that the ranges cover, instead of all (see `calibrate`).
-        evaluation: data on which the float model and the file are scored, with targets; the same forms.
+        evaluation: data on which the float model and the file are scored, with targets: the same forms, all of it
+            kept in memory. Targets are named as the outputs (or `y`), or are in the outputs' order; those of a
+            sequence are `(samples, timesteps)`. Without targets agreement with Keras is all that is measured.
         extras: none is available for this target yet.
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the file and the report.
-        metric: "accuracy" or "mae"; by default accuracy for integer targets, else mae.
+        metric: "accuracy" or "mae", or a dict of them by output name. By default accuracy for targets that are
+            integers or truth values, one-hot rows for two columns or more, or zeros and ones for a single sigmoid;
+            mae, the mean absolute error, for all others.
+        max_samples: read no more than these of either data. By default all, but 10,000 where the length is unknown (a
+            generator); the report says if there were more.
         runtime_python: Python of an environment with tflite-runtime, to be verified as well.
         progress: called with a line of text before each part.
 
@@ -88,10 +97,14 @@ def export(
     if extras:
         raise ValueError(f"Expected no extras for target {target!r}, got {', '.join(extras)}.")
     check_options(mode, target, io)
-    metric_for(None, metric)
+    check_metric(metric)
     with replaced_directory(directory, force) as folder:
-        quantized, float_model = prepare(model, recipe, calibration, percentile, progress)
-        data, source = samples_for(quantized, evaluation, calibration, timesteps)
+        keep = CALIBRATION_SAMPLES if evaluation is None else 0
+        quantized, float_model, kept = prepare(
+            model, recipe, calibration, percentile, max_samples=max_samples, keep=keep, progress=progress
+        )
+        check_metric(metric, output_names(quantized))
+        data, source = samples_for(quantized, evaluation, kept, timesteps, max_samples)
         progress("converting")
         report, files = build_report(
             quantized,
@@ -117,9 +130,12 @@ def prepare(
     recipe: Any,
     calibration: Any,
     percentile: float | None = None,
+    *,
+    max_samples: int | None = None,
+    keep: int = 0,
     progress: Progress = _silent,
-) -> tuple[QuantizedModel, keras.Model]:
-    """A quantized model with ranges, and the float model it stands for.
+) -> tuple[QuantizedModel, keras.Model, Data | None]:
+    """A quantized model with ranges, the float model it stands for, and the first `keep` samples of `calibration`.
 
     Raises:
         ValueError: no calibration data for a model without ranges.
@@ -136,19 +152,28 @@ def prepare(
         quantized, float_model = quantize_aware(adopted, recipe), model
     if not quantized.recipe.bits:
         raise ValueError(f"Expected an int8 recipe for export, got {quantized.recipe.name!r} (float).")
+    kept = None
     if calibration is not None:
         progress("calibrating")
-        calibrate(quantized, load_data(quantized, calibration).inputs, percentile=percentile)
+        batches = batches_of(quantized, calibration, max_samples=max_samples, keep=keep)
+        calibrate(quantized, batches, percentile=percentile)
+        kept = joined(batches.kept) if batches.kept else None
     elif not isinstance(model, QuantizedModel):
         raise ValueError(
             f"Expected calibration data for the float model {model.name!r}, got none; pass samples of its inputs "
-            "(--calibrate DATA.npz)."
+            "(--calibrate DATA.npz, or .npy)."
         )
     quantized.require_ranges()
-    return quantized, float_model
+    return quantized, float_model, kept
 
 
-def samples_for(model: QuantizedModel, evaluation: Any, calibration: Any, timesteps: int | None) -> tuple[Data, str]:
+def samples_for(
+    model: QuantizedModel,
+    evaluation: Any,
+    calibration: Data | None,
+    timesteps: int | None,
+    max_samples: int | None = None,
+) -> tuple[Data, str]:
     """The samples to verify on, and where they came from.
 
     Raises:
@@ -156,10 +181,10 @@ def samples_for(model: QuantizedModel, evaluation: Any, calibration: Any, timest
     """
     if timesteps is not None:
         input_shapes(model, "sequence", timesteps)  # refuses what contradicts the model
-    for given, source in ((evaluation, "evaluation"), (calibration, "calibration")):
-        if given is not None:
-            data = load_data(model, given)
-            return _of_one_length(model, data if source == "evaluation" else data.head(256), timesteps), source
+    if evaluation is not None:
+        return _of_one_length(model, load_data(model, evaluation, max_samples), timesteps), "evaluation"
+    if calibration is not None:
+        return _of_one_length(model, calibration, timesteps), "calibration"
     generator = np.random.default_rng(0)
     shapes = input_shapes(model, "sequence", timesteps)
     inputs = {
@@ -205,7 +230,7 @@ def build_report(
     io: str,
     float_model: keras.Model,
     labels: list[str] | None,
-    metric: str | None,
+    metric: Any,
     keep_names: bool,
     runtime_python: str | None,
     names: dict[str, str],
@@ -258,7 +283,7 @@ def build_report(
         taps=taps,
         labels=labels,
         stages=stages or [],
-        warnings=warnings(verification, taps, model),
+        warnings=warnings(verification, taps, model, data),
         versions=versions(),
     )
     return report, files

@@ -1,21 +1,21 @@
-"""Calibration and evaluation data: arrays by input and output name, from memory or an `.npz` file."""
+"""Calibration and evaluation data of an export by input and output name, and the scores of predictions on it."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_gru_plus.quantization.calibrate import checked_inputs
+from keras_gru_plus.activations import form_of
+from keras_gru_plus.quantization import QuantizedModel
+from keras_gru_plus.quantization.batch import Batch
+from keras_gru_plus.quantization.data import UNSIZED_SAMPLES, Batches, DataError
 
 METRICS = ("accuracy", "mae")
-
-
-class DataError(ValueError):
-    """Data that cannot be read or does not fit the model."""
+#: Layers that keep the values of what they are given.
+_COPIES = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Data:
     """Samples for a model.
 
     Attributes:
-        inputs: input name → float32 `(samples, …)`.
+        inputs: input name → `(samples, …)`, float32, or int32 for an input of integers.
         targets: output name → `(samples, …)`; empty if there are none.
+        capped: there were more samples, but of data whose length is unknown no more were read.
     """
 
     inputs: dict[str, np.ndarray]
     targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    capped: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -39,48 +41,60 @@ class Data:
         return Data(cut, {name: array[:samples] for name, array in self.targets.items()})
 
 
-def load_data(model: Any, source: Any) -> Data:
-    """`source` as arrays for the inputs of a `QuantizedModel`.
+def batches_of(model: QuantizedModel, source: Any, *, max_samples: int | None = None, keep: int = 0) -> Batches:
+    """`source` as batches for a quantized model, with targets.
 
     Args:
         model: says the names and shapes of inputs and outputs.
-        source: path of an `.npz` file, or a dict, whose keys are input names (or `x`) and output names
-            (or `y`); an array of inputs; or a tuple (inputs, targets).
+        source: any form of data that `Batches` takes, or `Data`.
+        max_samples: read no more than these.
+        keep: how many of the first samples to remember.
 
     Raises:
-        DataError: missing or unreadable file, unknown or missing key, wrong shape, no samples, NaN.
+        DataError, TypeError: see `Batches`.
     """
-    names, outputs = input_names(model), output_names(model)
+    if isinstance(source, Data):
+        source = (source.inputs, source.targets)
+    return Batches(model, source, outputs=output_names(model), batch_size=256, max_samples=max_samples, keep=keep)
+
+
+def load_data(model: QuantizedModel, source: Any, max_samples: int | None = None) -> Data:
+    """All of `source` in memory, where several runtimes read it again and again; arguments as of `batches_of`.
+
+    Raises:
+        DataError, TypeError: see `Batches`; samples of several lengths.
+    """
     if isinstance(source, Data):
         return source
-    if isinstance(source, str | os.PathLike):
-        source = _read_npz(Path(source))
-    if isinstance(source, tuple):
-        inputs, targets = source
-        inputs = inputs if isinstance(inputs, dict) else {names[0]: inputs}
-        targets = targets if isinstance(targets, dict) else {outputs[0]: targets}
-        source = {**inputs, **targets}
-    elif not isinstance(source, dict):
-        source = {names[0]: source}
-    aliases = {"x": names[0], "y": outputs[0]}
-    named = {aliases.get(key, key) if key not in (*names, *outputs) else key: array for key, array in source.items()}
-    unknown = sorted(set(named) - {*names, *outputs})
-    missing = [name for name in names if name not in named]
-    if unknown or missing:
-        raise DataError(
-            f"Expected data with the keys {', '.join(names)} (or x) and optionally {', '.join(outputs)} (or y), "
-            f"got {', '.join(source) or 'none'}."
-        )
-    for name in names:
-        kind = np.asarray(named[name]).dtype
-        if kind.kind not in "iufb":
-            raise DataError(f"Expected numbers for input {name!r}, got {kind}.")
-    try:
-        arrays = checked_inputs(model, {name: named[name] for name in names})
-    except (ValueError, TypeError) as error:
-        raise DataError(str(error)) from None
-    targets = {name: _target(name, named[name], len(arrays[0])) for name in outputs if name in named}
-    return Data(dict(zip(names, arrays)), targets)
+    batches = batches_of(model, source, max_samples=max_samples)
+    return joined(list(batches), batches.capped)
+
+
+def joined(batches: list[Batch], capped: bool = False) -> Data:
+    """Batches one after the other.
+
+    Raises:
+        DataError: samples of several lengths, or targets of some batches only.
+    """
+
+    def whole(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        found = {}
+        for name in dict.fromkeys(name for part in parts for name in part):
+            arrays = [part[name] for part in parts if name in part]
+            shapes = sorted({array.shape[1:] for array in arrays})
+            if len(shapes) > 1:
+                raise DataError(
+                    f"Expected samples of one shape for {name!r}, got {', '.join(map(str, shapes))}; "
+                    "cut or pad them to one length."
+                )
+            if len(arrays) < len(parts):
+                raise DataError(
+                    f"Expected {name!r} in each of {len(parts)} batches, got it in {len(arrays)} of them."
+                )
+            found[name] = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+        return found
+
+    return Data(whole([batch.inputs for batch in batches]), whole([batch.targets for batch in batches]), capped)
 
 
 def input_names(model: Any) -> list[str]:
@@ -95,62 +109,109 @@ def output_names(model: Any) -> list[str]:
     return distinct([name for name, _ in model._graph.outputs])
 
 
-def _target(name: str, array: Any, samples: int) -> np.ndarray:
-    array = np.asarray(array)
-    count = len(array) if array.ndim else 0
-    if count != samples:
-        raise DataError(f"Expected {samples} targets for output {name!r}, one for each sample, got {count}.")
-    if array.dtype.kind not in "iufb":
-        raise DataError(f"Expected numbers as targets of output {name!r}, got {array.dtype}.")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"Expected finite targets for output {name!r}, got NaN or infinity.")
-    return array
+def is_sigmoid(model: QuantizedModel) -> list[bool]:
+    """For each output, whether it comes out of a sigmoid or one of its kin, and so is a share of 1."""
+    made = {identity: node for node in model._graph.nodes for identity in node.outputs}
+    found = []
+    for _, identity in model._graph.outputs:
+        node = made.get(identity)
+        while node is not None and isinstance(node.layer, _COPIES):
+            node = made.get(node.inputs[0])
+        layer = None if node is None else getattr(node.layer, "layer", node.layer)
+        form = form_of(getattr(layer, "activation", None))
+        found.append(form is not None and form.grid == "gate")
+    return found
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise DataError(f"Expected an .npz file with data, got {str(path)!r}, which is no file.")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise DataError(f"Expected an .npz archive, got a single array in {str(path)!r}; use numpy.savez.")
-        with loaded as archive:
-            return {key: archive[key] for key in archive.files}
-    except DataError:
-        raise
-    except Exception as error:  # noqa: BLE001 (damaged archives make zipfile, zlib and numpy raise nearly anything)
-        raise DataError(f"Expected a readable .npz archive of plain arrays, got {str(path)!r}: {error}.") from None
+def check_metric(metric: Any, outputs: list[str] | None = None) -> None:
+    """Refuses what is no metric.
 
-
-def metric_for(target: np.ndarray | None, metric: str | None = None) -> str | None:
-    """The metric's name: accuracy for integer targets, mean absolute error for float ones, None without targets.
+    Args:
+        metric: "accuracy", "mae", or a dict of them by output name; "name=mae,name=accuracy" is one as well.
+        outputs: names of the model's outputs, once they are known.
 
     Raises:
-        DataError: unknown name.
+        DataError: names what was expected.
     """
-    if metric is not None and metric not in METRICS:
-        raise DataError(f"Expected `metric` to be one of {', '.join(METRICS)}, got {metric!r}.")
-    if metric is None and target is not None:
-        return "accuracy" if target.dtype.kind in "iub" else "mae"
-    return metric
+    by_name = _by_output(metric)
+    for value in [metric] if by_name is None else by_name.values():
+        if value is not None and value not in METRICS:
+            raise DataError(f"Expected `metric` to be one of {', '.join(METRICS)}, got {value!r}.")
+    unknown = [name for name in by_name or () if outputs is not None and name not in outputs]
+    if unknown:
+        raise DataError(f"Expected `metric` for the outputs {', '.join(outputs or ())}, got {', '.join(unknown)}.")
 
 
-def check_target(name: str, target: np.ndarray, metric: str, shape: tuple[int, ...]) -> None:
-    """Refuses targets that do not fit predictions of `shape`.
+def _by_output(metric: Any) -> dict[str, str] | None:
+    if isinstance(metric, str) and "=" in metric:
+        pairs = [part.partition("=") for part in metric.split(",")]
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    return metric if isinstance(metric, dict) else None
+
+
+def metric_for(
+    target: np.ndarray | None,
+    metric: Any = None,
+    *,
+    name: str = "",
+    shape: tuple[int, ...] | None = None,
+    sigmoid: bool = False,
+) -> str | None:
+    """The metric's name for one output; None without targets.
+
+    Accuracy for integers and truth values, for one-hot rows (each 0 but for one 1) where the output has two columns
+    or more, and for zeros and ones where it is a single sigmoid; mean absolute error for all other targets.
+
+    Args:
+        target: `(samples, …)`.
+        metric: what was asked for, see `check_metric`.
+        name: of the output.
+        shape: of the predictions.
+        sigmoid: whether the predictions are shares of 1.
+
+    Raises:
+        DataError: unknown metric.
+    """
+    check_metric(metric)
+    by_name = _by_output(metric)
+    metric = metric if by_name is None else by_name.get(name)
+    if metric is not None or target is None:
+        return metric
+    classes = target.dtype.kind in "iub" or (shape is not None and _is_one_hot(target, shape))
+    single = sigmoid and shape is not None and shape[-1] == 1
+    return "accuracy" if classes or (single and bool(np.isin(target, (0, 1)).all())) else "mae"
+
+
+def _is_one_hot(target: np.ndarray, shape: tuple[int, ...]) -> bool:
+    if target.shape != shape or shape[-1] < 2:
+        return False
+    return bool(np.isin(target, (0, 1)).all() and (target.sum(axis=-1) == 1).all())
+
+
+def checked_target(name: str, target: np.ndarray, metric: str | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Targets for predictions of `shape`; for accuracy as numbers of classes, one-hot rows too.
 
     Raises:
         DataError: wrong shape, or a class that the model does not have.
     """
+    if metric == "accuracy" and _is_one_hot(target, shape):
+        return target.argmax(axis=-1)
     wanted = shape[:-1] if metric == "accuracy" else shape
     if len(target) != shape[0] or _without_ones(target.shape) != _without_ones(wanted):
+        advice = "; metric mae takes numbers instead of classes" if metric == "accuracy" else ""
         raise DataError(
-            f"Expected targets of shape {wanted} for output {name!r} and metric {metric!r}, got {target.shape}."
+            f"Expected targets of shape {wanted} for output {name!r} and metric {metric!r}, "
+            f"got {target.shape}{advice}."
         )
     if metric == "accuracy":
         last, numbers = max(shape[-1], 2) - 1, target.astype(np.float64)
         wrong = target[(numbers < 0) | (numbers > last) | (numbers % 1 != 0)]
         if wrong.size:
-            raise DataError(f"Expected classes from 0 to {last} as targets of output {name!r}, got {wrong.flat[0]}.")
+            raise DataError(
+                f"Expected classes from 0 to {last} as targets of output {name!r}, got {wrong.flat[0]}; "
+                "metric mae takes numbers instead of classes."
+            )
+    return target
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -169,3 +230,6 @@ def classes(prediction: np.ndarray) -> np.ndarray:
     if prediction.shape[-1] == 1:
         return (prediction[..., 0] > 0.5).astype(np.int64)
     return prediction.argmax(axis=-1)
+
+
+__all__ = ["UNSIZED_SAMPLES", "Data", "DataError", "batches_of", "load_data"]

@@ -118,7 +118,9 @@ def confusions(report: Report) -> list[Confusion]:
         matrix = report.verification.confusion.get(runtime)
         if matrix is None:
             continue
-        labels = report.labels or [str(index) for index in range(len(matrix))]
+        labels = report.labels or []
+        if len(labels) != len(matrix):  # those of another output
+            labels = [str(index) for index in range(len(matrix))]
         lines = [
             (labels[true], [(n, n / (sum(line) or 1), true == index) for index, n in enumerate(line)])
             for true, line in enumerate(matrix)

@@ -39,7 +39,12 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class TapRange:
-    """A quantization point: its grid and, for a learned one, what the verification data did there."""
+    """A quantization point: its grid and, for a learned one, what the verification data did there.
+
+    Attributes:
+        observed_low, observed_high: least and greatest value in float arithmetic.
+        clipped: share of the values that the grid clips, 0 to 1.
+    """
 
     key: str
     grid: str
@@ -49,6 +54,7 @@ class TapRange:
     zero_point: int
     observed_low: float | None = None
     observed_high: float | None = None
+    clipped: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

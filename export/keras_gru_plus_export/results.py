@@ -6,8 +6,20 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
+class OutputResult:
+    """What one way to run the model gave at one of several outputs; the figures are those of `Result`."""
+
+    name: str
+    metric: str | None = None
+    score: float | None = None
+    agreement: float | None = None
+    largest_lsb: int | None = None
+    mean_lsb: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
-    """What one way to run the model gave.
+    """What one way to run the model gave: at its only output, or at the one that `Verification` names.
 
     Attributes:
         runtime: "float", "fake_quant" or a runtime's name.
@@ -19,6 +31,7 @@ class Result:
         largest_lsb, mean_lsb: difference from the fake-quant model in steps of the output's grid.
         seconds: for all samples.
         reason: why it did not run.
+        outputs: of a model with several outputs, each of them.
     """
 
     runtime: str
@@ -30,11 +43,12 @@ class Result:
     mean_lsb: float | None = None
     seconds: float | None = None
     reason: str | None = None
+    outputs: list[OutputResult] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
 class Equality:
-    """Whether two modes' files gave the same integers on one runtime."""
+    """Whether two modes' files gave the same integers on one runtime, at all outputs."""
 
     runtime: str
     mode: str
@@ -53,6 +67,7 @@ class Verification:
         results: one for each way to run the model.
         equalities: modes compared within each runtime.
         confusion: runtime → matrix `[true, predicted]` of counts.
+        output: of several outputs, the one that metric, results and confusion are of: the first with targets.
     """
 
     metric: str | None
@@ -60,6 +75,7 @@ class Verification:
     results: list[Result]
     equalities: list[Equality]
     confusion: dict[str, list[list[int]]]
+    output: str | None = None
 
     def of(self, runtime: str) -> Result:
         """The result of one runtime."""

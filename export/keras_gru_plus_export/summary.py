@@ -6,20 +6,22 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
+from keras_gru_plus.quantization.clipping import reach
 
 from ._report_rows import beyond
-from ._report_text import KERAS, is_worse, kind_of
+from ._report_text import KERAS, is_worse, kind_of, percent
 from .check import grid_of_range
-from .data import Data, DataError, input_names
+from .data import UNSIZED_SAMPLES, Data, DataError
 from .report import TapRange
 from .results import Verification
 
-#: Percent of a learned grid's range by which data may go beyond it before the report warns.
-WARN_BEYOND = 1.0
+#: Share of a tap's values that its learned grid may clip before the report warns.
+CLIP_SHARE = 0.001
+#: The warning names this many taps, those that clip most.
+NAMED_TAPS = 6
 #: Bits of a recurrent kernel that a wide input may take before the report warns.
 WARN_BITS = 2.0
 
@@ -47,15 +49,15 @@ def _recurrent(layer: Any) -> dict[str, Any]:
 
 
 def tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
-    """Every tap's grid, and what the first samples did there."""
-    observed = model.observe([tf.constant(data.inputs[name][:256]) for name in input_names(model)])
+    """Every tap's grid, and what the data did there."""
+    observed = reach(model, data.inputs)
     ranges = []
     for key, tap in model.taps.all().items():
         low, high = (float(end) for end in tap.range())
         grid = grid_of_range(low, high, model.recipe.activation_bits)
-        seen = observed.get(key) if tap.learned else None
-        extremes = (None, None) if seen is None else (float(np.min(seen[0])), float(np.max(seen[1])))
-        ranges.append(TapRange(key, tap.grid.value, low, high, grid.scale, grid.zero_point, *extremes))
+        seen = observed.get(key)
+        found = () if seen is None else (seen.low, seen.high, seen.share)
+        ranges.append(TapRange(key, tap.grid.value, low, high, grid.scale, grid.zero_point, *found))
     return ranges
 
 
@@ -69,7 +71,7 @@ def checked_labels(model: QuantizedModel, labels: list[str] | None) -> list[str]
     return list(labels)
 
 
-def warnings(verification: Verification, taps: list[TapRange], model: QuantizedModel) -> list[str]:
+def warnings(verification: Verification, taps: list[TapRange], model: QuantizedModel, data: Data) -> list[str]:
     """Sentences about what went worse than it should, with what to do."""
     found = [*_losses(verification, kind_of(model.recipe.get_config())), *_coarse_kernels(model)]
     if verification.source == "random":
@@ -77,24 +79,49 @@ def warnings(verification: Verification, taps: list[TapRange], model: QuantizedM
             "Verified on random numbers only: pass calibration or evaluation data for figures that mean something."
         )
         return found
-    percent = {tap.key: 100 * beyond(tap) / (tap.high - tap.low) for tap in taps}
-    outside = sorted((key for key in percent if percent[key] > WARN_BEYOND), key=lambda key: -percent[key])
-    if outside:
+    if data.capped:
         found.append(
-            f"The {verification.source} data leaves the range of "
-            f"{', '.join(f'{key} (by {percent[key]:.0f} %)' for key in outside)} and is clipped there: "
-            "calibrate on data that covers it, unless a percentile was meant to cut it off."
+            f"Only the first {UNSIZED_SAMPLES:,} samples of the {verification.source} data were used, since its "
+            "length is unknown: pass max_samples for another number."
+        )
+    clipped = sorted(
+        (tap for tap in taps if (tap.clipped or 0.0) > CLIP_SHARE), key=lambda tap: -(tap.clipped or 0.0)
+    )
+    if clipped:
+        named = [
+            f"{tap.key} ({percent(tap.clipped)} of its values, by up to "
+            f"{100 * beyond(tap) / (tap.high - tap.low):.0f} % of the range)"
+            for tap in clipped[:NAMED_TAPS]
+        ]
+        more = f" and {len(clipped) - NAMED_TAPS} further taps" if len(clipped) > NAMED_TAPS else ""
+        found.append(
+            f"The ranges clip the {verification.source} data at {', '.join(named)}{more}: calibrate on more data, "
+            "which covers it, or with a higher percentile, unless a percentile was meant to cut it off."
         )
     return found
 
 
 def _losses(verification: Verification, kind: str) -> list[str]:
-    """One sentence for the runtimes on which the file is worse than float."""
-    metric, reference = verification.metric, verification.of("float").score
+    """One sentence for each output at which the file is worse than float on some runtimes."""
+    results = verification.results
+    if not any(result.outputs for result in results):
+        scores = {result.runtime: result.score for result in results}
+        return _loss(verification.metric, scores, kind, "")
+    found = []
+    for output in verification.of("float").outputs:
+        scores = {
+            result.runtime: row.score for result in results for row in result.outputs if row.name == output.name
+        }
+        found += _loss(output.metric, scores, kind, f" at output {output.name!r}")
+    return found
+
+
+def _loss(metric: str | None, scores: dict[str, float | None], kind: str, where: str) -> list[str]:
+    reference = scores["float"]
     worse = {
-        result.runtime: result.score
-        for result in verification.results
-        if result.runtime not in KERAS and result.score is not None and is_worse(metric, result.score, reference)
+        runtime: score
+        for runtime, score in scores.items()
+        if runtime not in KERAS and score is not None and is_worse(metric, score, reference)
     }
     if not worse or reference is None:
         return []
@@ -103,7 +130,8 @@ def _losses(verification: Verification, kind: str) -> list[str]:
     else:
         loss = f"has a mean absolute error of up to {max(worse.values()):.4g}, float one of {reference:.4g}"
     return [
-        f"On {', '.join(worse)} the {kind} file {loss}: fine-tune with quantize_aware, or calibrate on more data."
+        f"On {', '.join(worse)} the {kind} file {loss}{where}: fine-tune with quantize_aware, or calibrate on more "
+        "data."
     ]
 
 

@@ -45,6 +45,9 @@ def show_report(report: Report, console: Console) -> None:
             table.add_row(*_texts(name, score, change, detail))
         _print(console, table)
     _print(console, _results(report, metric))
+    outputs = rows.output_rows(report)
+    if outputs:
+        _print(console, _outputs(outputs))
     _print(console, _files(report))
     for number, (line, equal) in enumerate(rows.equality_lines(report)):
         _print(console, Text(line if number else f"\n{line}", style="green" if equal else "bold red"))
@@ -73,6 +76,25 @@ def _results(report: Report, metric: str) -> Table:
         if row.worse:
             cells[2].stylize("yellow")
         cells[5].stylize("dim")
+        table.add_row(*cells)
+    return table
+
+
+def _outputs(outputs: list[rows.OutputRow]) -> Table:
+    table = _table(
+        "Results by output",
+        ("output", "left"),
+        ("runs on", "left"),
+        ("metric", "left"),
+        ("score", "right"),
+        ("to float", "right"),
+        ("agree with\nfake-quant", "right"),
+        ("largest\nLSB", "right"),
+    )
+    for row in outputs:
+        cells = _texts(row.output, row.runtime, row.metric, row.score, row.change, row.agreement, row.largest)
+        if row.worse:
+            cells[4].stylize("yellow")
         table.add_row(*cells)
     return table
 

@@ -8,6 +8,7 @@ most 1 LSB apart in each operator, and a state feeds that back).
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -17,9 +18,19 @@ from keras_gru_plus.quantization import QuantizedModel
 
 from . import tflite
 from .convert import ConversionError
-from .data import Data, check_target, classes, input_names, metric_for, output_names, score
+from .data import (
+    Data,
+    check_metric,
+    checked_target,
+    classes,
+    input_names,
+    is_sigmoid,
+    metric_for,
+    output_names,
+    score,
+)
 from .devices import host
-from .results import Equality, Result, Verification
+from .results import Equality, OutputResult, Result, Verification
 from .streaming import is_timed
 
 RUNTIMES = ("litert", "litert-reference", "tflm", "tflite-runtime", "tflite-runtime-reference")
@@ -35,7 +46,7 @@ def verify(
     mode: str,
     float_model: keras.Model | None = None,
     source: str = "evaluation",
-    metric: str | None = None,
+    metric: Any = None,
     runtime_python: str | None = None,
 ) -> Verification:
     """Compares the file of `mode` with the models it came from, and the other files with it.
@@ -47,39 +58,47 @@ def verify(
         mode: the file whose results are reported.
         float_model: scored as "float"; by default the quantized model's layers without quantization.
         source: where `data` came from, for the report.
-        metric: overrides the one that the targets imply; without targets it says what agreement means.
+        metric: overrides the one that the targets imply (see `metric_for`), for all outputs or, as a dict, by their
+            names; without targets it says what agreement means.
         runtime_python: Python interpreter of an environment with tflite-runtime.
 
     Raises:
+        DataError: targets that do not fit the outputs, or an unknown metric.
         ConversionError: a file fails on a runtime that is there, or modes differ within a runtime.
     """
-    name = output_names(model)[0]
-    target = data.targets.get(name)
-    metric = metric_for(target, metric)
+    names = output_names(model)
+    check_metric(metric, names)
     float_model = float_model or model.float_model()
     fed = [data.inputs[key] for key in input_names(model)]
-    reference = _first(model.predict(_packed(model, fed), verbose=0, batch_size=256))
-    truth = _first(float_model.predict(_packed(float_model, fed), verbose=0, batch_size=256))
-    if target is not None:
-        check_target(name, target, str(metric), reference.shape)
+    reference = _outputs(names, model.predict(_packed(model, fed), verbose=0, batch_size=256))
+    truth = _outputs(names, float_model.predict(_packed(float_model, fed), verbose=0, batch_size=256))
+    metrics, targets = _judged(model, data.targets, metric, reference)
+    main = next((name for name in names if name in targets), names[0])
     flat = tflite.load(files[mode])
-    ends = {key: flat.subgraphs[0].tensors[i] for key, i in tflite.signature(flat).inputs.items()}
-    output_grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[name]])
-    assert output_grid is not None
-    integers = {key: _integers(array, ends[key]) for key, array in data.inputs.items()}
+    signature, tensors = tflite.signature(flat), flat.subgraphs[0].tensors
+    grids = {name: tflite.grid(tensors[signature.outputs[name]]) for name in names}
+    integers = {key: _integers(array, tensors[signature.inputs[key]]) for key, array in data.inputs.items()}
 
-    def scored(prediction: np.ndarray) -> float | None:
-        return None if metric is None or target is None else score(metric, prediction, target)
+    def result(runtime: str, version: str, predictions: dict[str, np.ndarray], **found: Any) -> Result:
+        """Scores and, but for the reference itself, differences from it."""
+        rows = {}
+        for name, prediction in predictions.items():
+            judge, target = metrics[name], targets.get(name)
+            value = None if judge is None or target is None else score(judge, prediction, target)
+            against = {}
+            if predictions is not reference:
+                against = _against(prediction, reference[name], _grid(grids[name]), judge)
+            rows[name] = OutputResult(name, judge, value, **against)
+        figures = dataclasses.asdict(rows[main])
+        figures = {key: figures[key] for key in ("score", "agreement", "largest_lsb", "mean_lsb")}
+        several = list(rows.values()) if len(names) > 1 else []
+        return Result(runtime, version, len(data), **figures, **found, outputs=several)
 
-    against = _against(truth, reference, output_grid, metric)
-    results = [
-        Result("float", keras.__version__, len(data), scored(truth), **against),
-        Result("fake_quant", keras.__version__, len(data), scored(reference)),
-    ]
+    results = [result("float", keras.__version__, truth), result("fake_quant", keras.__version__, reference)]
     equalities: list[Equality] = []
     confusion = {}
-    if metric == "accuracy" and target is not None and reference.shape[-1] > 1:
-        confusion["float"] = _confusion(truth, target)
+    if metrics[main] == "accuracy" and main in targets and reference[main].shape[-1] > 1:
+        confusion["float"] = _confusion(truth[main], targets[main])
     for runtime in RUNTIMES:
         python = runtime_python if runtime.startswith("tflite-runtime") else None
         version = host.version(runtime, python)
@@ -89,24 +108,41 @@ def verify(
             continue
         try:
             run = host.run_timed(files[mode], integers, runtime=runtime, mode=mode, python=python)
-            raw = _whole(model, mode, run.outputs[name], reference.shape)
+            raw = _whole(model, mode, run.outputs, reference)
             equalities += _compare_modes(model, files, integers, mode, runtime, python, raw)
         except host.RuntimeFailure as failure:
             raise ConversionError(f"Expected the file to run on {runtime}, but: {failure}") from None
-        prediction = host.dequantize(raw, output_grid)
-        against = _against(prediction, reference, output_grid, metric)
-        results.append(
-            Result(runtime, version, len(data), scored(prediction), seconds=round(run.seconds, 3), **against)
-        )
-        if "float" in confusion and target is not None:
-            confusion[runtime] = _confusion(prediction, target)
+        predictions = {name: host.dequantize(raw[name], _grid(grids[name])) for name in names}
+        results.append(result(runtime, version, predictions, seconds=round(run.seconds, 3)))
+        if "float" in confusion:
+            confusion[runtime] = _confusion(predictions[main], targets[main])
     broken = [e for e in equalities if e.differing]
     if broken:
         raise ConversionError(
             f"Expected mode {broken[0].mode!r} to give what {broken[0].reference!r} gives on {broken[0].runtime}, "
             f"got {broken[0].differing} differing values."
         )
-    return Verification(metric, source, results, equalities, confusion)
+    named = main if len(names) > 1 else None
+    return Verification(metrics[main], source, results, equalities, confusion, named)
+
+
+def _judged(
+    model: QuantizedModel, given: dict[str, np.ndarray], metric: Any, predictions: dict[str, np.ndarray]
+) -> tuple[dict[str, str | None], dict[str, np.ndarray]]:
+    """Metric and, where there are some, targets of each output."""
+    metrics, targets = {}, {}
+    for (name, prediction), sigmoid in zip(predictions.items(), is_sigmoid(model), strict=True):
+        target, shape = given.get(name), prediction.shape
+        metrics[name] = metric_for(target, metric, name=name, shape=shape, sigmoid=sigmoid)
+        if target is not None:
+            targets[name] = checked_target(name, target, metrics[name], shape)
+    return metrics, targets
+
+
+def _grid(grid: tflite.Grid | None) -> tflite.Grid:
+    if grid is None:
+        raise ConversionError("Expected every output of the file to be integers, got one without a grid.")
+    return grid
 
 
 def _integers(array: np.ndarray, tensor: tflite.TensorT) -> np.ndarray:
@@ -122,16 +158,20 @@ def _packed(model: keras.Model, arrays: list[np.ndarray]) -> Any:
     return keras.tree.pack_sequence_as(structure, arrays)
 
 
-def _first(outputs: Any) -> np.ndarray:
-    """The first output, on which scores and comparisons are made."""
-    return np.asarray(keras.tree.flatten(outputs)[0])
+def _outputs(names: list[str], outputs: Any) -> dict[str, np.ndarray]:
+    """Keras' predictions by the names that the file's outputs have."""
+    return dict(zip(names, map(np.asarray, keras.tree.flatten(outputs)), strict=True))
 
 
-def _whole(model: QuantizedModel, mode: str, outputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _whole(
+    model: QuantizedModel, mode: str, outputs: dict[str, np.ndarray], like: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Outputs of single steps as those of the whole window: the last one, or all where the output has a time axis."""
-    if mode == "sequence":
-        return outputs.reshape(shape)
-    return outputs.reshape(shape) if is_timed(model)[0] else outputs[:, -1].reshape(shape)
+    found = {}
+    for (name, wanted), timed in zip(like.items(), is_timed(model), strict=True):
+        array = outputs[name] if mode == "sequence" or timed else outputs[name][:, -1]
+        found[name] = array.reshape(len(array), *wanted.shape[1:])
+    return found
 
 
 def _against(prediction: np.ndarray, reference: np.ndarray, grid: tflite.Grid, metric: str | None) -> dict[str, Any]:
@@ -157,16 +197,15 @@ def _compare_modes(
     mode: str,
     runtime: str,
     python: str | None,
-    raw: np.ndarray,
+    raw: dict[str, np.ndarray],
 ) -> list[Equality]:
     """The files of the other modes on the first samples, against `mode`'s outputs."""
     few = {key: array[:COMPARED] for key, array in integers.items()}
-    expected = raw[:COMPARED]
     found = []
     for other in files:
         if other == mode:
             continue
-        outputs = host.run(files[other], few, runtime=runtime, mode=other, python=python)[output_names(model)[0]]
-        got = _whole(model, other, outputs, expected.shape)
-        found.append(Equality(runtime, other, mode, len(expected), int((got != expected).sum())))
+        got = _whole(model, other, host.run(files[other], few, runtime=runtime, mode=other, python=python), raw)
+        differing = sum(int((array != raw[name][:COMPARED]).sum()) for name, array in got.items())
+        found.append(Equality(runtime, other, mode, len(next(iter(few.values()))), differing))
     return found

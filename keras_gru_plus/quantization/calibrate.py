@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from .model import QuantizedModel, input_name
+from .data import UNSIZED_SAMPLES, Batch, Batches
+from .model import QuantizedModel
 
 
 def calibrate(
-    model: QuantizedModel, data: Any, *, batch_size: int = 64, percentile: float | None = None
+    model: QuantizedModel,
+    data: Any,
+    *,
+    batch_size: int = 64,
+    percentile: float | None = None,
+    max_samples: int | None = None,
 ) -> QuantizedModel:
     """Sets every learned range from `data`, in place, and returns the model.
 
-    The data runs once through the float arithmetic (`training=False`, fake quantization off); each
-    range becomes the least and greatest value that its tap took.
+    The data runs once through the float arithmetic (`training=False`, fake quantization off), batch by batch;
+    each range becomes the least and greatest value that its tap took.
 
     Args:
         model: from `quantize_aware`.
-        data: inputs as one array `(samples, …)`, a list of arrays or a dict by input name, or an
-            iterable of batches (`tf.data.Dataset`, generator) of such inputs or of (inputs, targets).
+        data: inputs as one array `(samples, …)`, a list of arrays, a dict by input name (or `x`), a tuple
+            (inputs, targets), the path of an `.npz` or `.npy` file, or batches of any of these: a `tf.data.Dataset`,
+            a `keras.utils.PyDataset`, a list of tuples or dicts, a generator or any other iterable.
+            Targets and sample weights are ignored.
+            Of data whose length is unknown (a generator, a `PyDataset` without `num_batches`, a
+            `tf.data.Dataset` of unknown cardinality) 10,000 samples are read; a warning says if there were more.
         batch_size: for arrays.
         percentile: use this percentile (say 99.9) of the samples' extremes instead of the greatest.
+        max_samples: read no more than these, of any form of data.
 
     Raises:
-        ValueError: no samples, NaN or infinity, wrong shape.
+        ValueError: no samples, NaN or infinity, wrong shape, numbers that are not whole for an input of integers,
+            an unreadable file, an infinite or unbatched `tf.data.Dataset`.
+        TypeError: no quantized model, or no data.
     """
     if not isinstance(model, QuantizedModel):
         raise TypeError(f"Expected a model from quantize_aware, got {type(model).__name__}.")
@@ -36,15 +50,29 @@ def calibrate(
         raise ValueError(f"Expected `percentile` to be in (50, 100], got {percentile!r}.")
     if not model.recipe.bits:
         return model
+    batches = data
+    if not isinstance(data, Batches):
+        batches = Batches(model, data, batch_size=batch_size, max_samples=max_samples)
+    _set_ranges(model, batches, percentile)
+    if batches.capped:
+        warnings.warn(
+            f"Expected calibration data of known length, got more than {UNSIZED_SAMPLES:,} samples; the first "
+            f"{UNSIZED_SAMPLES:,} were used. Pass `max_samples` to use another number.",
+            stacklevel=2,
+        )
+    return model
+
+
+def _set_ranges(model: QuantizedModel, batches: Iterable[Batch], percentile: float | None) -> None:
     observe = tf.function(model.observe, reduce_retracing=True, autograph=False)
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     model.reset_states()
-    for batch in _batches(model, data, batch_size):
-        for key, (low, high) in observe([tf.constant(array) for array in batch]).items():
-            seen.setdefault(key, []).append((low.numpy(), high.numpy()))
-    model.reset_states()
-    if not seen:
-        raise ValueError("Expected calibration data with at least one sample, got none.")
+    try:
+        for inputs in _of_fixed_size(model, batches):
+            for key, (low, high) in observe([tf.constant(array) for array in inputs]).items():
+                seen.setdefault(key, []).append((low.numpy(), high.numpy()))
+    finally:
+        model.reset_states()
     for key, tap in model.taps.learned().items():
         low = np.concatenate([np.atleast_1d(pair[0]) for pair in seen[key]])
         high = np.concatenate([np.atleast_1d(pair[1]) for pair in seen[key]])
@@ -53,56 +81,17 @@ def calibrate(
         else:
             tap.set_range(float(np.percentile(low, 100 - percentile)), float(np.percentile(high, percentile)))
     model.taps.ranges_set.assign(1.0)
-    return model
 
 
-def _batches(model: QuantizedModel, data: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
-    if isinstance(data, np.ndarray | list | dict) or tf.is_tensor(data):
-        arrays = checked_inputs(model, data)
-        fixed = model.inputs[0].shape[0]
-        for start in range(0, len(arrays[0]), fixed or batch_size):
-            batch = [array[start : start + (fixed or batch_size)] for array in arrays]
-            missing = (fixed or 0) - len(batch[0])  # repeated samples change no extreme
-            yield [np.concatenate([b, np.repeat(b[-1:], missing, axis=0)]) for b in batch] if missing > 0 else batch
-        return
-    if not hasattr(data, "__iter__"):
-        raise TypeError(f"Expected arrays or an iterable of batches as calibration data, got {type(data).__name__}.")
-    for batch in data:
-        yield checked_inputs(model, batch[0] if isinstance(batch, tuple) else batch)
-
-
-def checked_inputs(model: keras.Model, data: Any) -> list[np.ndarray]:
-    """`data` as one float32 array for each input of `model`, in its order.
-
-    Raises:
-        ValueError: a missing input, wrong shape, different lengths, no samples, NaN or infinity.
-    """
-    names = [input_name(tensor) for tensor in model.inputs]
-    if isinstance(data, dict):
-        missing = [name for name in names if name not in data]
-        if missing:
-            raise ValueError(f"Expected data for the inputs {', '.join(names)}, got {', '.join(data) or 'nothing'}.")
-        data = [data[name] for name in names]
-    elif not isinstance(data, list):
-        data = [data]
-    if len(data) != len(names):
-        raise ValueError(f"Expected one array for each of the inputs {', '.join(names)}, got {len(data)}.")
-    arrays = [np.asarray(array, dtype=np.float32) for array in data]
-    for name, tensor, array in zip(names, model.inputs, arrays):
-        expected = tuple(tensor.shape)
-        fits = array.ndim == len(expected) and all(e in (None, a) for e, a in zip(expected[1:], array.shape[1:]))
-        if not fits:
-            wanted = str(("samples", *("any" if d is None else d for d in expected[1:]))).replace("'", "")
-            raise ValueError(f"Expected data of shape {wanted} for input {name!r}, got {array.shape}.")
-        if not len(array) or len(array) != len(arrays[0]):
-            raise ValueError(
-                f"Expected the same number of samples, at least one, for every input, got {[len(a) for a in arrays]}."
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(
-                f"Expected finite numbers for input {name!r}, got NaN or infinity; remove those samples."
-            )
-    return arrays
+def _of_fixed_size(model: QuantizedModel, batches: Iterable[Batch]) -> Iterator[list[np.ndarray]]:
+    """The inputs of each batch, cut to the size of batch that a model may insist on."""
+    fixed = model.inputs[0].shape[0]
+    for batch in batches:
+        size = fixed or len(batch)
+        for start in range(0, len(batch), size):
+            arrays = [array[start : start + size] for array in batch.inputs.values()]
+            missing = size - len(arrays[0])  # repeated samples change no extreme
+            yield [np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) if missing else a for a in arrays]
 
 
 class FreezeRanges(keras.callbacks.Callback):

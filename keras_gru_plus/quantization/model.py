@@ -148,11 +148,19 @@ class ObservingNetwork(Network):
             value if value.grid is Grid.UNIT else replace(value, grid=Grid.UNIT, unit=self.bound(value) * value.unit)
         )
 
-    def recurrent(self, call: Call, layer: GRUPlus, x: Value, states: list[Value], flip: bool = False) -> list[Value]:
-        arithmetic = Observing(layer.cell, self.store, call.scope)
-        outputs = run_layer(self, arithmetic, call, layer, x, states)
+    def observer(self, layer: GRUPlus, scope: str) -> Observing:
+        """The arithmetic in which a recurrent layer is observed."""
+        return Observing(layer.cell, self.store, scope)
+
+    def observed(self, arithmetic: Any) -> None:
+        """Takes over what was observed."""
         for key, (low, high) in arithmetic.extremes().items():
             self._seen(key, low, high)
+
+    def recurrent(self, call: Call, layer: GRUPlus, x: Value, states: list[Value], flip: bool = False) -> list[Value]:
+        arithmetic = self.observer(layer, call.scope)
+        outputs = run_layer(self, arithmetic, call, layer, x, states)
+        self.observed(arithmetic)
         return state_values(call.scope, layer, outputs, x, flip)
 
 
