@@ -24,7 +24,7 @@ NOTE = (
     "mgu and gru, {units} units, trained and fine-tuned as in `accuracy`, one seed; {windows} windows of 100 steps. "
     "x86-64 is this machine, the others are QEMU's Cortex-A72 and Cortex-A7. Difference: to x86-64 on the same "
     "runtime, over all outputs (in `step` and `stateful` of every step), in steps of the output's grid (1/256). "
-    "Accuracy in %, difference in points. `pip install keras-gru-plus[edge]` downloads {megabytes:.1f} MB for aarch64, "
+    "Accuracy in %, difference in points. For aarch64 `pip install keras-gru-plus[edge]` downloads {megabytes:.1f} MB, "
     "{packages} wheels with our own."
 )
 
