@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_models
 from export_models import MODELS, converted
 from test_cli import Result, refused, run, tree  # noqa: F401 (a fixture)
 
@@ -121,6 +122,19 @@ def test_several_inputs_stand_side_by_side_and_several_outputs_are_an_npz(
     refused(run("run", files / "mixed.tflite", "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"))
 
 
+def test_a_file_with_a_hop_takes_its_lines_together(files: Path, tmp_path: Path, run: Run) -> None:  # noqa: F811
+    data = tiny_models.models()["hop"]
+    (tmp_path / "hop.tflite").write_bytes(data)
+    x = np.random.default_rng(1).normal(0, 0.4, (7, tiny_models.FEATURES)).astype(np.float32)
+    (tmp_path / "x.csv").write_text("\n".join(csv(x)))
+    done = run("run", tmp_path / "hop.tflite", "--input", tmp_path / "x.csv")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["line"] for record in records] == [2, 4, 6]
+    assert done.stderr == "1 lines at the end are less than the 2 of an invoke and were left out.\n"
+    wanted = list(runtime.load(data).stream(x[:6].reshape(3, 2, -1)))
+    np.testing.assert_array_equal(np.float32([record["y"] for record in records]), wanted)
+
+
 #: Model, input, further arguments, and words of the message.
 BAD: dict[str, tuple[str, str, str, str]] = {
     "columns": ("step", "columns.csv", "", "5 columns in line 4, got 4"),
@@ -128,7 +142,7 @@ BAD: dict[str, tuple[str, str, str, str]] = {
     "infinity": ("step", "infinite.csv", "", "finite number in line 1, column 4, got 'inf'"),
     "text": ("step", "text.csv", "", "finite number in line 3, column 3, got 'walk'"),
     "text in the first line": ("step", "half_header.csv", "", "number in line 1, column 1, got 'a'"),
-    "no input": ("step", "none.csv", "", "none.csv"),
+    "no input": ("step", "none.csv", "", "`--input` to be .*none.csv', which is no file"),
     "columns of an array": ("step", "columns.npy", "", r"\(rows, 5\) or .*got float32 \(3, 12, 4\)"),
     "NaN in an array": ("step", "nan.npy", "", r"finite numbers, got nan at \[\d"),
     "text in an array": ("step", "text.npy", "", "numbers of shape .*got <U1"),
@@ -146,7 +160,12 @@ BAD: dict[str, tuple[str, str, str, str]] = {
     "threads": ("step", "one.csv", "--threads 0", "`threads` to be 1 or more, got 0"),
     "output": ("step", "one.csv", "--output y.txt", r"`--output` to be a \.npy .*got 'y.txt'"),
     "a stream to a file": ("step", "one.csv", "--stream --output y.npy", r"to be - \(stdout\) with --stream"),
-    "a directory that is not": ("step", "one.csv", "--output none/y.npy", "No such file"),
+    "a directory that is not": (
+        "step",
+        "one.csv",
+        "--output none/y.npy",
+        "in a directory that exists, got 'none/y.npy'",
+    ),
 }
 
 

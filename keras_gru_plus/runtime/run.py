@@ -107,6 +107,7 @@ def lines_of(source: str) -> Iterator[Any]:
             )  # noise on a serial line is a bad line, no crash
         yield iter(sys.stdin.readline, "")
         return
+    _is_file(source)
     with open(source, encoding="utf-8", errors="replace") as file:
         yield file
 
@@ -133,7 +134,15 @@ def _plain(array: Array) -> Any:
     return float(str(array[()])) if array.dtype.kind == "f" else array.item()
 
 
+def _is_file(source: str) -> None:
+    if not Path(source).is_file():
+        raise ValueError(
+            f"Expected `--input` to be a .csv or .npy file or - (stdin), got {source!r}, which is no file."
+        )
+
+
 def _loaded(source: str) -> Array:
+    _is_file(source)
     try:
         return np.asarray(np.load(source, allow_pickle=False))
     except (EOFError, ValueError) as error:
@@ -169,6 +178,8 @@ def _finish(model: Model, results: list[Any], output: str, form: str, nested: bo
         else:
             arrays[name] = stacked if nested else stacked[0]
     final = Path(output)
+    if not final.parent.is_dir():
+        raise ValueError(f"Expected `--output` in a directory that exists, got {output!r}.")
     with tempfile.NamedTemporaryFile(dir=final.parent, prefix=f".{final.name}-", delete=False) as file:
         try:
             if final.suffix == ".npy":

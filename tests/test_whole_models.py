@@ -1,0 +1,69 @@
+"""Whole models in quantization-aware form: what they compute, that they train, that they are saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from architectures import ARCHITECTURES
+from export_models import ALL, calibrated
+
+import keras_gru_plus as kgp
+
+IN_TIERS = [
+    pytest.param(name, marks=() if name in ("keyword", "text", "siamese") else pytest.mark.slow)
+    for name in ARCHITECTURES
+]
+
+
+def inputs(name: str, samples: int, seed: int = 0) -> dict[str, np.ndarray]:
+    return ALL[name].data(samples, seed)
+
+
+def flat(outputs: Any) -> list[np.ndarray]:
+    return [np.asarray(output) for output in keras.tree.flatten(outputs)]
+
+
+@pytest.mark.parametrize("name", IN_TIERS)
+def test_recipe_none_is_the_float_model_and_int8_is_near_it(name: str) -> None:
+    keras.utils.set_random_seed(1)
+    model = ARCHITECTURES[name][0]()
+    x = inputs(name, 32)
+    given = [x[key] for key in x] if len(x) > 1 else next(iter(x.values()))
+    wanted = flat(model.predict(given, verbose=0))
+    for got, output in zip(flat(kgp.quantize_aware(model, "none").predict(given, verbose=0)), wanted, strict=True):
+        np.testing.assert_allclose(got, output, rtol=0, atol=1e-6)
+    quantized = kgp.calibrate(kgp.quantize_aware(model), x)
+    for got, output in zip(flat(quantized.predict(given, verbose=0)), wanted, strict=True):
+        error = np.abs(got - output).mean() / np.abs(output).mean()
+        assert 0 < error < 0.12  # 8 bits, a few operators, a dozen steps of feedback
+
+
+@pytest.mark.parametrize("name", IN_TIERS)
+def test_training_moves_weights_and_ranges_and_all_is_saved(name: str, tmp_path: Any) -> None:
+    model = calibrated(name)
+    model.save(tmp_path / "model.keras")
+    trained = keras.saving.load_model(tmp_path / "model.keras")
+    x = inputs(name, 32, seed=4)
+    given = [x[key] for key in x] if len(x) > 1 else next(iter(x.values()))
+    before = flat(model.predict(given, verbose=0))
+    for got, output in zip(flat(trained.predict(given, verbose=0)), before, strict=True):
+        np.testing.assert_array_equal(got, output)
+    targets = [np.random.default_rng(6).normal(0.3, 0.1, output.shape) for output in before]
+    trained.compile("adam", ["mse"] * len(targets))
+    statistics = _statistics(trained)
+    weights, ranges = trained.float_model().get_weights(), trained.taps.get_weights()
+    history = trained.fit(given, targets, epochs=4, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    moved = [np.any(a != b) for a, b in zip(weights, trained.float_model().get_weights())]
+    assert sum(moved) == len(trained.trainable_weights)
+    assert any(np.any(a != b) for a, b in zip(ranges, trained.taps.get_weights()))
+    for old, new in zip(statistics, _statistics(trained), strict=True):
+        np.testing.assert_array_equal(old, new)  # folded into kernels, they stay
+
+
+def _statistics(model: keras.Model) -> list[Any]:
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    return [weight.numpy() for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
