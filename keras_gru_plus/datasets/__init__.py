@@ -1,8 +1,21 @@
 """Real sequence data that comes inside an installed package: nothing is downloaded."""
 
 from .base import Channel, Dataset, Split
+from .demand import demand
 from .digits import digits_rows
+from .ecg import ecg
+from .keywords import keywords
 from .speech import spoken_digits
 from .watch import watch_activity
 
-__all__ = ["Channel", "Dataset", "Split", "digits_rows", "spoken_digits", "watch_activity"]
+__all__ = [
+    "Channel",
+    "Dataset",
+    "Split",
+    "demand",
+    "digits_rows",
+    "ecg",
+    "keywords",
+    "spoken_digits",
+    "watch_activity",
+]

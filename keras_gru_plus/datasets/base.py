@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,12 @@ class Split:
 
     Args:
         x: Windows, `(n, timesteps, features)` float32.
-        y: Class of each window, `(n,)` int64.
+        y: Class of each window, `(n,)` int64; or what is to be forecast, `(n, horizon)` float32.
         subject: Person that each window was recorded from, `(n,)` int64; None where the source does not say.
     """
 
     x: npt.NDArray[np.float32]
-    y: npt.NDArray[np.int64]
+    y: npt.NDArray[Any]
     subject: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -38,16 +38,16 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Windows of sequences with one class each, split into train, validation and test.
+    """Windows of sequences with a class or a forecast each, split into train, validation and test.
 
     Args:
         train: To fit on.
         validation: To choose by.
         test: To report.
-        classes: Name of each class; `y` indexes it.
+        classes: Name of each class; `y` indexes it. Empty for forecasts.
         channels: Name and unit of each feature.
         rate: Time steps per second, in Hz; None where steps are not equal times.
-        licence: SPDX identifier.
+        licence: SPDX identifier, NOASSERTION where the source states none.
         citation: Publication that describes the data.
         mean: What `standardized` subtracted, `(features,)` float32 in the channels' units, else None.
         std: What it divided by, likewise.
