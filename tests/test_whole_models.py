@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 from architectures import ARCHITECTURES
-from export_models import ALL, calibrated
+from export_models import ALL, calibrated, converted
 
 import keras_gru_plus as kgp
+from keras_gru_plus_export import tflite
+from keras_gru_plus_export.devices import cortex_m55, host
 
 IN_TIERS = [
     pytest.param(name, marks=() if name in ("keyword", "text", "siamese") else pytest.mark.slow)
@@ -62,6 +64,26 @@ def test_training_moves_weights_and_ranges_and_all_is_saved(name: str, tmp_path:
     assert any(np.any(a != b) for a, b in zip(ranges, trained.taps.get_weights()))
     for old, new in zip(statistics, _statistics(trained), strict=True):
         np.testing.assert_array_equal(old, new)  # folded into kernels, they stay
+
+
+@pytest.mark.skipif(not cortex_m55.available(), reason=str(cortex_m55.unavailable()))
+@pytest.mark.parametrize("name", IN_TIERS)
+def test_a_cortex_m55_gives_what_the_wheel_gives(name: str) -> None:
+    """CMSIS-NN's kernels where the wheel has the reference ones."""
+    data = converted(name, "sequence", target="tflm")
+    model = tflite.load(data)
+    ends = {key: model.subgraphs[0].tensors[i] for key, i in tflite.signature(model).inputs.items()}
+    integers = {
+        key: array
+        if tflite.grid(ends[key]) is None
+        else host.quantize(array, tflite.grid(ends[key]), np.dtype("int8"))
+        for key, array in inputs(name, 3, seed=3).items()
+    }
+    wanted = host.run(data, integers, runtime="tflm", mode="sequence")
+    got = cortex_m55.run(data, integers).outputs
+    for key, array in wanted.items():
+        assert len(np.unique(array)) > 2
+        np.testing.assert_array_equal(got[key].reshape(array.shape), array)
 
 
 def _statistics(model: keras.Model) -> list[Any]:

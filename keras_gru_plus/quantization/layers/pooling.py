@@ -27,12 +27,21 @@ def _window(layer: Any) -> tuple[tuple[int, int], tuple[int, int], str]:
     return sizes, strides, layer.padding.upper()
 
 
+def _pooled(pool: Any, image: Any, size: tuple[int, int], strides: tuple[int, int], padding: str) -> Any:
+    """The pool of each image; of several in a file, of one above the other, since CMSIS-NN pools only the first."""
+    batch, height, width, channels = image.shape
+    if batch in (None, 1) or padding != "VALID" or size[0] > strides[0] or height % strides[0]:
+        return pool(image, size, strides, padding)
+    pooled = pool(tf.reshape(image, (1, batch * height, width, channels)), size, strides, padding)
+    return tf.reshape(pooled, (batch, height // strides[0], *pooled.shape[2:]))
+
+
 @register_layer(keras.layers.MaxPooling1D, refusal=_refusal, timing=pooling_timing)
 @register_layer(keras.layers.MaxPooling2D, refusal=_refusal, timing=pooling_timing)
 def max_pooling(q: Network, call: Call, x: Any) -> Value:
     """On the grid of its input."""
     image, after = as_image(q, q.settle(x))
-    pooled = q.moved(image, tf.nn.max_pool2d(image.tensor, *_window(call.layer)))
+    pooled = q.moved(image, _pooled(tf.nn.max_pool2d, image.tensor, *_window(call.layer)))
     return q.moved(pooled, after(pooled.tensor)) if after else pooled
 
 
@@ -41,7 +50,7 @@ def max_pooling(q: Network, call: Call, x: Any) -> Value:
 def average_pooling(q: Network, call: Call, x: Any) -> Value:
     """On the grid of its input, as the kernel wants it."""
     image, after = as_image(q, q.settle(x))
-    pooled = q.rounded(image, tf.nn.avg_pool2d(image.tensor, *_window(call.layer)))
+    pooled = q.rounded(image, _pooled(tf.nn.avg_pool2d, image.tensor, *_window(call.layer)))
     return q.moved(image, after(pooled) if after else pooled)
 
 
@@ -58,7 +67,7 @@ def _global(q: Network, call: Call, x: Any, pool: Any) -> Value:
         reduce = tf.reduce_max if pool is tf.nn.max_pool2d else tf.reduce_mean
         pooled = reduce(image.tensor, (1, 2), keepdims=True)
     else:
-        pooled = pool(image.tensor, (height, width), (1, 1), "VALID")
+        pooled = _pooled(pool, image.tensor, (height, width), (height, width), "VALID")
     if pool is tf.nn.avg_pool2d:
         pooled = q.rounded(image, pooled)
     if call.layer.keepdims:
