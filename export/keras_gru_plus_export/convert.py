@@ -51,9 +51,10 @@ def convert(
 
     Args:
         model: from `quantize_aware`, calibrated or trained.
-        mode: "sequence" (a whole window `(1, timesteps, features)` per invoke), "step" (one time step
-            `(1, 1, features)`, states as inputs and outputs `state_<layer>` `(1, units)`) or
-            "stateful" (one time step, states in variables inside the model).
+        mode: "sequence" (a whole window `(1, timesteps, features)` per invoke), "step" (one hop `(1, hop, features)`,
+            states as inputs and outputs `state_<layer>`) or "stateful" (one hop, states in variables inside the
+            model). A hop is the product of the strides over time, one time step without strides. States are those of
+            recurrent layers `(1, units)` and the past that causal layers read `(1, steps, width, features)`.
         target: "litert" (LiteRT and tflite-runtime), or "tflm" (TFLite Micro with CMSIS-NN: operators that are
             fast there; the file runs on the others as well).
         io: "int8" for integers, int16 with recipe "int16x8", or "float" for float32 inputs, outputs and states
