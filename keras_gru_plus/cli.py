@@ -107,6 +107,14 @@ def export(
     labels: Annotated[str | None, typer.Option(help="Class names: a,b,c or a text file with one a line.")] = None,
     metric: Annotated[str | None, typer.Option(help="accuracy or mae; by default what the targets imply.")] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="Import a module with layers of your own first, from the current directory too; may be repeated.",
+        ),
+    ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,
     as_json: Json = False,
@@ -114,9 +122,10 @@ def export(
     """Turn a Keras model into a verified integer .tflite file."""
     with _job("export") as console:
         from keras_gru_plus_export.bundle import export as run
-        from keras_gru_plus_export.models import load_model
+        from keras_gru_plus_export.models import import_modules, load_model
         from keras_gru_plus_export.progress import TerminalProgress
 
+        import_modules(imports or [])
         report = run(
             load_model(model),
             out,
