@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .cells import VARIANTS
     from .layer import GRUPlus, GRUPlusCell
     from .quantization.calibrate import FreezeRanges, calibrate
+    from .quantization.layers import register_layer
     from .quantization.model import QuantizedModel, quantize_aware
     from .quantization.recipe import Recipe
 
@@ -36,6 +37,7 @@ _PUBLIC = {
     "calibrate": "quantization",
     "FreezeRanges": "quantization",
     "QuantizedModel": "quantization",
+    "register_layer": "quantization",
     "Recipe": "quantization.recipe",
 }
 _MODULES = {name: name for name in ("activations", "datasets", "distribution", "initializers", "runtime")} | {
@@ -57,6 +59,7 @@ __all__ = [
     "from_keras",
     "initializers",
     "quantize_aware",
+    "register_layer",
     "runtime",
     "variants",
 ]

@@ -120,6 +120,14 @@ def export(
         ),
     ] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="Import a module with layers of your own first, from the current directory too; may be repeated.",
+        ),
+    ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,
     as_json: Json = False,
@@ -127,9 +135,10 @@ def export(
     """Turn a Keras model into a verified integer .tflite file."""
     with _job("export") as console:
         from keras_gru_plus_export.bundle import export as run
-        from keras_gru_plus_export.models import load_model
+        from keras_gru_plus_export.models import import_modules, load_model
         from keras_gru_plus_export.progress import TerminalProgress
 
+        import_modules(imports or [])
         report = run(
             load_model(model),
             out,

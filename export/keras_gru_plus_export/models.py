@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -15,6 +19,41 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 
 class ModelError(ValueError):
     """A model file that cannot be read."""
+
+
+def import_modules(names: list[str]) -> None:
+    """Imports modules that define a user's own layers, from the current directory too.
+
+    Args:
+        names: as in an `import` statement.
+
+    Raises:
+        ModelError: a module that is not there, or that raises.
+    """
+    for name in names:
+        try:
+            with _current_directory_first(), contextlib.redirect_stdout(sys.stderr):
+                importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a user's module raises)
+            words = " ".join(str(error).split())[:300]
+            missing = isinstance(error, ModuleNotFoundError) and name.startswith(error.name or "?")
+            advice = "; give its name as in an import statement, not its file" if missing else ""
+            raise ModelError(
+                f"Expected a module that can be imported, got {name!r}: {type(error).__name__}: {words}{advice}."
+            ) from None
+
+
+@contextlib.contextmanager
+def _current_directory_first() -> Iterator[None]:
+    """As Python does for a script; behind everything else afterwards, so that it hides no module of a library."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+        if here not in sys.path:
+            sys.path.append(here)
 
 
 def load_model(path: str | Path) -> keras.Model:
@@ -40,6 +79,8 @@ def load_model(path: str | Path) -> keras.Model:
     except Exception as error:  # noqa: BLE001 (a damaged archive makes Keras raise nearly anything)
         # Keras tells the outermost object's whole config first and what was wrong last.
         words = " ".join(str(error).rpartition("Exception encountered:")[2].split())[:300]
+        if "Could not locate class" in words:
+            words += " If the class is your own, name the module that defines it (--import MODULE)."
         raise ModelError(f"Expected a model that Keras can load, got {str(path)!r}: {words}") from None
     if not isinstance(model, keras.Model):
         raise ModelError(f"Expected a Keras model in {str(path)!r}, got {type(model).__name__}.")

@@ -9,7 +9,8 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from .calibrate import FreezeRanges, calibrate
+from .layers import register_layer
 from .model import QuantizedModel, quantize_aware
 from .recipe import Recipe
 
-__all__ = ["FreezeRanges", "QuantizedModel", "Recipe", "calibrate", "quantize_aware"]
+__all__ = ["FreezeRanges", "QuantizedModel", "Recipe", "calibrate", "quantize_aware", "register_layer"]

@@ -230,12 +230,18 @@ class Network:
         before = value.after
         return replace(value, after=(lambda t: function(before(t))) if before else function)
 
-    def real(self, scope: str, value: Value) -> Value:
-        """`value` with unit 1, for what is not linear in it."""
+    def real(self, scope: str, value: Value | Pending | Indices) -> Value:
+        """`value` on a grid and with unit 1: its tensor holds real numbers."""
+        value = self.settle(value)
         if isinstance(value.unit, float) and value.unit == 1.0:
             return value
         key = f"{scope}/real"
         return Value(self.tap(key, value.tensor * value.unit), Grid.LEARNED, key)
+
+    def output(self, scope: str, tensor: Any) -> Value:
+        """Real numbers as the output of the layer called `scope`, on a learned grid."""
+        key = f"{scope}/output"
+        return Value(self.tap(key, tensor), Grid.LEARNED, key)
 
     def aligned(self, scope: str, value: Value) -> Value:
         """`value` on `Grid.UNIT`, so that it can be concatenated with a state.

@@ -11,6 +11,8 @@ from ...layer import GRUPlus
 from ...plan import plan_of
 from ..recipe import Recipe
 from . import convolution, dense, embedding, merging, pooling, recurrent, scaling, shaping
+from .convolution import each_channel
+from .merging import combine, side_by_side
 from .table import LAYERS, Row, layer_function, register_layer
 
 #: What to do about layers that have no row.
@@ -80,8 +82,10 @@ __all__ = [
     "LAYERS",
     "Row",
     "check_layer",
+    "combine",
     "convolution",
     "dense",
+    "each_channel",
     "embedding",
     "layer_function",
     "merging",
@@ -90,4 +94,5 @@ __all__ = [
     "register_layer",
     "scaling",
     "shaping",
+    "side_by_side",
 ]

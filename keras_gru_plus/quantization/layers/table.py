@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .timing import TAKES_PAST, Frame, Timing, each_step, whole_window
@@ -60,26 +60,36 @@ def register_layer(layer: type, compute: LayerFunction | None = None, **row: Any
     Args:
         layer: the class; its subclasses need rows of their own.
         compute: function of (network, call, value of each input) that gives the value of the output; `call` has the
-            `layer` and the `scope` that its taps begin with. The network's vocabulary: `settle` (a value on a grid),
-            `real` (with unit 1), `tap` (onto a grid of its own), `activate` (a function of one number) and the
-            functions in `keras_gru_plus.quantization.layers`. Without it a decorator is returned.
+            `layer` and the `scope` that its taps begin with. The network's vocabulary: `real` (a value as real
+            numbers, in its `tensor`), `output` (real numbers as the layer's output), `tap` (an intermediate result
+            onto a grid; one behind every operator), `weights` (what it computes from the layer's variables), `number`
+            (a constant that scales or shifts), `activate` (a function of one number), and in
+            `keras_gru_plus.quantization.layers`: `each_channel` (scale and shift for each channel, at no cost
+            behind a layer with a kernel), `combine` (of several inputs) and `side_by_side`. Without it a decorator
+            is returned.
         row: further fields of `Row`: `refusal`, `pointwise`, `inputs`, `reads_indices`, `scaling`, `timing`,
-            `eight_bits`.
+            `eight_bits`. With `pointwise=True` the layer runs step by step as well.
 
     Raises:
-        TypeError: `layer` is no class of Keras layers.
+        TypeError: `layer` is no class of Keras layers, or a field that `Row` does not have.
 
     Example:
-        >>> @kgp.register_layer(Doubling, pointwise=True)  # doctest: +SKIP
+        >>> @keras.saving.register_keras_serializable("mine")
+        ... class Doubling(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return x + x
+        >>> @kgp.register_layer(Doubling, pointwise=True)
         ... def doubling(q, call, x):
-        ...     x = q.real(call.scope, q.settle(x))
-        ...     tensor = q.tap(f"{call.scope}/output", x.tensor + x.tensor)
-        ...     return Value(tensor, Grid.LEARNED, f"{call.scope}/output")
+        ...     x = q.real(call.scope, x)
+        ...     return q.output(call.scope, x.tensor + x.tensor)
     """
     import keras
 
     if not (isinstance(layer, type) and issubclass(layer, keras.layers.Layer)):
         raise TypeError(f"Expected a class of Keras layers, got {layer!r}.")
+    known = [field.name for field in fields(Row) if field.name != "compute"]
+    if unknown := sorted(set(row) - set(known)):
+        raise TypeError(f"Expected fields of a layer's row to be among {', '.join(known)}, got {', '.join(unknown)}.")
     if compute is None:
         return lambda function: register_layer(layer, function, **row) and function
     LAYERS[layer] = Row(compute, **row)
