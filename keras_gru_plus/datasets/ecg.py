@@ -66,7 +66,7 @@ def ecg() -> Dataset:
         licence="NOASSERTION",
         citation=(
             "A. L. Goldberger et al.: PhysioBank, PhysioToolkit, and PhysioNet. Circulation 101(23), 2000, "
-            "e215-e220. doi:10.1161/01.cir.101.23.e215. Y. Chen, E. Keogh, B. Hu et al.: The UCR Time Series Classification "
-            "Archive, 2015"
+            "e215-e220. doi:10.1161/01.cir.101.23.e215. Y. Chen, E. Keogh, B. Hu et al.: The UCR Time Series "
+            "Classification Archive, 2015"
         ),
     )

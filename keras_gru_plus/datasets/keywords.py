@@ -15,8 +15,8 @@ from .base import Channel, Dataset, Split
 
 _WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "start", "wait")
 _ACCENTS = ("en", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
-#: eSpeak's voices by part; variants of one voice (steph, steph2) stand in the same part. Not among them are those that
-#: sound different each time (f2, f3, f5, Alicia, sandro, victor: they read memory that eSpeak never wrote).
+#: eSpeak's voices by part; variants of one voice (steph, steph2) stand in the same part. Not among them are those
+#: that sound different each time (f2, f3, f5, Alicia, sandro, victor: they read memory that eSpeak never wrote).
 _VOICES = {
     "train": (
         *(
