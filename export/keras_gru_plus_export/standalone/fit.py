@@ -59,7 +59,7 @@ class Product:
 
 def affine(table: Array, slope: float) -> Affine | None:
     """Arithmetic for a table of 256 results that rise by about `slope` a step, None where there is none."""
-    for shift, (factor,) in _factors([slope], 128, wide=False):
+    for shift, (factor,) in _factors([slope], 128):
         rounding = _rounding(EVERY * factor, table, shift)
         if rounding:
             return Affine(factor, rounding)
@@ -68,11 +68,10 @@ def affine(table: Array, slope: float) -> Affine | None:
 
 def sum_of_two(table: Array, first: float, second: float) -> Sum | None:
     """Arithmetic for a table `[a + 128, b + 128]` of about `first * a + second * b` plus a constant."""
-    for wide in (False,):
-        for shift, (left, right) in _factors([first, second], 256, wide=wide):
-            rounding = _rounding(left * EVERY[:, None] + right * EVERY[None], table, shift, wide)
-            if rounding:
-                return Sum(left, right, rounding)
+    for shift, (left, right) in _factors([first, second], 256):
+        rounding = _rounding(left * EVERY[:, None] + right * EVERY[None], table, shift)
+        if rounding:
+            return Sum(left, right, rounding)
     return None
 
 
@@ -83,7 +82,7 @@ def product(table: Array, first: int, second: int, factor: float, exact: tuple[i
         exact: the kernel's own factor and shift, which always do, in 64 bits.
     """
     plain = (EVERY - first)[:, None] * (EVERY - second)[None]
-    for shift, (whole,) in _factors([factor], int(np.abs(plain).max()), wide=False):
+    for shift, (whole,) in _factors([factor], int(np.abs(plain).max())):
         rounding = _rounding(plain * whole, table, shift)
         if rounding:
             return Product(first, second, whole, rounding)
@@ -91,15 +90,15 @@ def product(table: Array, first: int, second: int, factor: float, exact: tuple[i
     return Product(first, second, exact[0], rounding) if rounding else None
 
 
-def _factors(reals: list[float], largest: int, *, wide: bool) -> Iterable[tuple[int, tuple[int, ...]]]:
+def _factors(reals: list[float], largest: int) -> Iterable[tuple[int, tuple[int, ...]]]:
     """Shifts, the finest first, with integers near `real * 2^shift` whose products with `largest` fit."""
     most = max(map(abs, reals))
     if not 0 < most < 1 << 12:
         return
-    finest = int(np.floor(np.log2((_LIMIT // 2 if wide else _LIMIT * 3 // 4) / (1 if wide else largest) / most)))
+    finest = int(np.floor(np.log2(_LIMIT * 3 // 4 / largest / most)))
     for shift in range(finest, max(finest - 4, 0), -1):
         near = [round(real * 2.0**shift) for real in reals]
-        for change in sorted(itertools.product(range(-6, 7), repeat=len(near)), key=lambda c: sum(map(abs, c))):
+        for change in sorted(itertools.product((0, 1, -1, 2, -2), repeat=len(near)), key=lambda c: sum(map(abs, c))):
             yield shift, tuple(whole + step for whole, step in zip(near, change))
 
 

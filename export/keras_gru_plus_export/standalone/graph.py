@@ -76,10 +76,11 @@ class Unary(Value):
 
 @dataclasses.dataclass(frozen=True)
 class Plus:
-    """A table of two values is about `first * a + second * b` and a constant."""
+    """A table of two values is about `first * a + second * b` and a constant; `exact` is the kernel's own way."""
 
     first: float
     second: float
+    exact: kernels.ExactSum | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,7 +285,8 @@ class _Reader:
     def _sum(self, op: OperatorT, *, subtract: bool) -> None:
         a, b, y = (self.grid(index) for index in (*op.inputs, op.outputs[0]))
         table = kernels.add(a, b, y, self._activation(op), subtract=subtract)
-        kind = Plus(a.scale / y.scale, (-1 if subtract else 1) * b.scale / y.scale)
+        exact = kernels.exact_sum(a, b, y, self._activation(op), subtract=subtract)
+        kind = Plus(a.scale / y.scale, (-1 if subtract else 1) * b.scale / y.scale, exact)
         self._binary(op, table, kind)
 
     def _mul(self, op: OperatorT) -> None:
@@ -392,6 +394,13 @@ def _broadcast(value: Value, size: int) -> Value:
         raise Unsupported(f"Expected operands of equal size or one number, got {value.size} for {size}")
     if isinstance(value, Constant):
         return Constant(size, np.repeat(value.values, size))
+    return repeated(value, size)
+
+
+def repeated(value: Value, size: int) -> Slice:
+    """The first element of a value, `size` times."""
+    if isinstance(value, Slice):
+        return Slice(size, value.source, value.start, 0)
     return Slice(size, value, 0, 0)
 
 

@@ -5,6 +5,7 @@ Source: tflite-micro, kernels/internal/reference and gemmlowp's fixedpoint.h, wi
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -60,20 +61,37 @@ def clamp_of(activation: str, grid: Grid) -> tuple[int, int]:
     )
 
 
-def add(a: Grid, b: Grid, y: Grid, activation: str = "NONE", *, subtract: bool = False) -> Array:
-    """ADD or SUB: table `[a + 128, b + 128]`."""
+@dataclasses.dataclass(frozen=True)
+class ExactSum:
+    """The parameters of TFLite Micro's ADD and SUB: for each operand and for the sum a zero point and a factor."""
+
+    zeros: tuple[int, int, int]
+    factors: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    sign: int
+    low: int
+    high: int
+
+
+def exact_sum(a: Grid, b: Grid, y: Grid, activation: str = "NONE", *, subtract: bool = False) -> ExactSum:
+    """What the kernel prepares."""
     if subtract:  # computes its factors in single precision
         twice = _F32(2) * max(_F32(a.scale), _F32(b.scale))
-        factors = [float(_F32(a.scale) / twice), float(_F32(b.scale) / twice)]
+        factors = (float(_F32(a.scale) / twice), float(_F32(b.scale) / twice))
         last = float(twice / (_F32(1 << 20) * _F32(y.scale)))
     else:
         both = 2 * max(a.scale, b.scale)
-        factors, last = [a.scale / both, b.scale / both], both / ((1 << 20) * y.scale)
-    left, right = (
-        scaled((EVERY - grid.zero_point) << 20, *multiplier(factor)) for grid, factor in zip((a, b), factors)
-    )
-    total = left[:, None] + (-right if subtract else right)[None]
-    return np.clip(scaled(total, *multiplier(last)) + y.zero_point, *clamp_of(activation, y))
+        factors, last = (a.scale / both, b.scale / both), both / ((1 << 20) * y.scale)
+    zeros = (a.zero_point, b.zero_point, y.zero_point)
+    scales = (multiplier(factors[0]), multiplier(factors[1]), multiplier(last))
+    return ExactSum(zeros, scales, -1 if subtract else 1, *clamp_of(activation, y))
+
+
+def add(a: Grid, b: Grid, y: Grid, activation: str = "NONE", *, subtract: bool = False) -> Array:
+    """ADD or SUB: table `[a + 128, b + 128]`."""
+    exact = exact_sum(a, b, y, activation, subtract=subtract)
+    left, right = (scaled((EVERY - zero) << 20, *factor) for zero, factor in zip(exact.zeros, exact.factors[:2]))
+    total = left[:, None] + exact.sign * right[None]
+    return np.clip(scaled(total, *exact.factors[2]) + exact.zeros[2], exact.low, exact.high)
 
 
 def multiply(a: Grid, b: Grid, y: Grid, activation: str = "NONE") -> Array:

@@ -8,10 +8,9 @@ import functools
 import numpy as np
 
 from . import fit
-from .graph import Binary, Constant, Given, Graph, Joined, Linear, Plus, Slice, Softmax, Times, Unary, Unsupported
-from .graph import Value as Value
-from .graph import binary, part, unary
-from .kernels import EVERY, Array, multiplier
+from .graph import Binary, Constant, Given, Graph, Joined, Linear, Plus, Slice, Softmax, Times, Unary, Unsupported, Value
+from .graph import binary, part, repeated, unary
+from .kernels import EVERY, Array, ExactSum, multiplier
 
 
 def simplified(graph: Graph) -> Graph:
@@ -39,7 +38,7 @@ def reachable(roots: list[Value]) -> list[Value]:
     return sorted(found.values(), key=lambda value: value.order)
 
 
-def arithmetic(value: Unary | Binary) -> fit.Affine | fit.Sum | fit.Product | None:
+def arithmetic(value: Unary | Binary) -> fit.Affine | fit.Sum | fit.Product | ExactSum | None:
     """How to compute it, None where only a table will do.
 
     Raises:
@@ -48,6 +47,8 @@ def arithmetic(value: Unary | Binary) -> fit.Affine | fit.Sum | fit.Product | No
     if isinstance(value, Unary):
         return None if value.slope is None else _affine(value.table.tobytes(), value.slope)
     found = _of_two(value.table.tobytes(), value.kind)
+    if found is None and isinstance(value.kind, Plus) and value.kind.exact is not None:
+        return value.kind.exact
     if found is None:
         raise Unsupported(
             f"Expected arithmetic with the results of {type(value.kind).__name__.lower()} to be found, got none; "
@@ -89,7 +90,9 @@ class _Rewriter:
             return value
         if isinstance(value, Slice):
             source = self.new(value.source)
-            return part(source, value.start, value.size) if value.step else Slice(value.size, source, value.start, 0)
+            if value.step:
+                return part(source, value.start, value.size)
+            return repeated(part(source, value.start, 1), value.size)
         if isinstance(value, Joined):
             return Joined(value.size, [self.new(one) for one in value.values])
         if isinstance(value, Linear | Softmax):
