@@ -105,6 +105,9 @@ def export(
     labels: Annotated[str | None, typer.Option(help="Class names: a,b,c or a text file with one a line.")] = None,
     metric: Annotated[str | None, typer.Option(help="accuracy or mae; by default what the targets imply.")] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
+    extras: Annotated[
+        list[str] | None, typer.Option("--with", help="Also write: c (one step as C99; mode step). Repeatable.")
+    ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,
     as_json: Json = False,
@@ -129,6 +132,7 @@ def export(
             labels=_labels(labels),
             metric=metric,
             keep_names=keep_names,
+            extras=tuple(extras or ()),
             runtime_python=runtime_python,
             force=force,
             progress=TerminalProgress(console).say,

@@ -19,6 +19,7 @@ from .convert import ConversionError, check_options, check_steps, convert, input
 from .data import Data, DataError, input_names, load_data, metric_for
 from .devices import host
 from .directory import replaced_directory
+from .extras import Context, check_extras, extra_files
 from .graph import MODES
 from .report import File, Report, Stage, file_of, versions
 from .summary import checked_labels, describe, tap_ranges, warnings
@@ -54,7 +55,7 @@ def export(
     runtime_python: str | None = None,
     progress: Progress = _silent,
 ) -> Report:
-    """Writes `model.tflite`, `report.json` and `report.html` into `directory`.
+    """Writes `model.tflite`, `report.json`, `report.html` and sources that go with them into `directory`.
 
     The file is compared with the model on every runtime that is installed before anything is written;
     the directory appears whole or not at all.
@@ -68,7 +69,7 @@ def export(
         calibration: data that sets the ranges: array, dict, tuple (inputs, targets) or path of an `.npz`.
         percentile: of the samples' extremes that the ranges cover, instead of all (see `calibrate`).
         evaluation: data on which the float model and the file are scored, with targets; the same forms.
-        extras: none is available for this target yet.
+        extras: "c" writes one time step as C99 without dependencies (mode "step").
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the report.
         metric: "accuracy" or "mae"; by default accuracy for integer targets, else mae.
@@ -83,9 +84,8 @@ def export(
         FileExistsError: `directory` is not empty and `force` was not given.
         ConversionError: the converter failed, or a file is not the model.
     """
-    if extras:
-        raise ValueError(f"Expected no extras for target {target!r}, got {', '.join(extras)}.")
     check_options(mode, target, io)
+    check_extras(extras, mode, io)
     metric_for(None, metric)
     with replaced_directory(directory, force) as folder:
         quantized, float_model = prepare(model, recipe, calibration, percentile, progress)
@@ -106,8 +106,17 @@ def export(
             names={mode: "model.tflite"},
             progress=progress,
         )
-        write(folder, report, files, progress)
+        beside = _beside(files["model.tflite"], report, data, extras)
+        write(folder, report, files | beside, progress)
     return report
+
+
+def _beside(file: bytes, report: Report, data: Data, extras: tuple[str, ...]) -> dict[str, bytes]:
+    """Sources that go with the file, by their path in the bundle."""
+    entry = report.files[0]
+    context = Context(file, entry.mode, report.title, report.labels, data.inputs, entry.arena)
+    texts = extra_files(context, extras, report.target)
+    return {name: text.encode() if isinstance(text, str) else text for name, text in texts.items()}
 
 
 def prepare(
@@ -249,6 +258,7 @@ def write(folder: Path, report: Report, files: dict[str, bytes], progress: Progr
 
     progress("writing the report")
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     report.write_json(folder / "report.json")
     (folder / "report.html").write_text(render(report), encoding="utf-8")
