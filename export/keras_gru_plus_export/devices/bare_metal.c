@@ -1,10 +1,9 @@
-/* Start-up, output by semihosting and a counter for programs on QEMU's Cortex-M boards. */
+/* Start-up and output by semihosting for programs on QEMU's Cortex-M boards. */
 #include <stdint.h>
 
 int main(void);
 void kgp_start(void);
 void kgp_say(const char *text);
-uint32_t kgp_ticks(void);
 extern uint32_t kgp_stack_top[];
 
 static long kgp_host(long operation, const void *argument)
@@ -20,12 +19,6 @@ void kgp_say(const char *text)
     kgp_host(4, text);
 }
 
-/* SysTick counts down with the core's clock. */
-uint32_t kgp_ticks(void)
-{
-    return *(volatile uint32_t *)0xE000E018u;
-}
-
 static void kgp_stop(void)
 {
     for (;;)
@@ -38,9 +31,6 @@ void kgp_start(void)
     *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20;
     __asm__ volatile("dsb\n isb");
 #endif
-    *(volatile uint32_t *)0xE000E014u = 0xFFFFFFu;
-    *(volatile uint32_t *)0xE000E018u = 0;
-    *(volatile uint32_t *)0xE000E010u = 5;
     main();
     kgp_host(0x18, (const void *)0x20026);
     for (;;)
