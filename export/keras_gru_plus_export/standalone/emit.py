@@ -95,7 +95,8 @@ class _Emitter:
             "state_bytes": sum(end.size for end in states),
             "constant_bytes": self.bytes,
             "per_row": any(one["per_row"] for one in self.linears),
-            "left": any(one["left"] for one in self.linears),
+            "left": any(min(one["shifts"]) < 0 for one in self.linears),
+            "flat": any(min(one["shifts"]) <= 0 for one in self.linears),
             "sums": self.sums,
             "softmax": self.softmax,
             "labels": labels or [],
@@ -173,23 +174,33 @@ class _Emitter:
 
     def _linear(self, value: Linear) -> str:
         rows, inputs = value.weights.shape
-        if any(shift < -31 for _, shift in value.factors):
-            raise Unsupported("Expected factors of FULLY_CONNECTED above 2^-31, got a smaller one")
-        index = len(self.linears)
+        missing = max(0, 4 - rows)  # rows of zeros, so that there are four
+        weights = np.pad(value.weights, ((0, missing), (0, 0)))
+        factors = value.factors if len(value.factors) > 1 else value.factors * rows
+        factors = [*factors, *[factors[-1]] * missing]
+        shifts = [-shift for _, shift in factors]
+        offsets = [(value.zero_point << max(s, 0)) + ((1 << s) >> 1 if s > 0 else 0) for s in shifts]
+        largest = int((128 * np.abs(weights).sum(axis=1) + np.abs(np.pad(value.bias, (0, missing)))).max())
+        if max(shifts) > 30 or max(map(abs, offsets)) + (largest << max(0, -min(shifts))) >= 1 << 31:
+            raise Unsupported("Expected FULLY_CONNECTED whose results need 32 bits at most, got one that needs more")
+        name = f"linear_{len(self.linears)}"
         self.linears.append(
             {
-                "name": f"linear_{index}",
-                "weights": self._array("weights", "int8_t", value.weights),
-                "bias": self._array("bias", "int32_t", value.bias),
+                "name": name,
+                "weights": self._array("weights", "int8_t", weights),
+                "bias": self._array("bias", "int32_t", np.pad(value.bias, (0, missing))),
                 "rows": rows,
+                "size": rows + missing,
                 "inputs": inputs,
                 "per_row": len(value.factors) > 1,
-                "left": any(shift > 0 for _, shift in value.factors),
-                "value": value,
-                "factors": value.factors if len(value.factors) > 1 else value.factors * rows,
+                "low": value.low,
+                "high": value.high,
+                "factors": [factor for factor, _ in factors],
+                "shifts": shifts,
+                "offsets": offsets,
             }
         )
-        return f"kgp_linear(&linear_{index}, {self._pointer(value.source)}, {self._pointer(value)});"
+        return f"kgp_linear(&{name}, {self._pointer(value.source)}, {self._pointer(value)});"
 
     def _loop(self, values: list[Value]) -> str:
         inside = {id(value) for value in values}
