@@ -126,9 +126,10 @@ def c_result(v: np.ndarray, rounding: fit.Rounding) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(4))
 def test_arithmetic_is_the_kernels_for_every_pair(seed: int) -> None:
     random = np.random.default_rng(seed)
-    a, b, y = (tflite.Grid((float(np.float32(s)),), (int(z),)) for s, z in zip(
-        random.uniform(0.003, 0.02, 3), random.integers(-20, 20, 3)
-    ))
+    a, b, y = (
+        tflite.Grid((float(np.float32(s)),), (int(z),))
+        for s, z in zip(random.uniform(0.003, 0.02, 3), random.integers(-20, 20, 3))
+    )
     left, right = kernels.EVERY[:, None], kernels.EVERY[None]
     table = kernels.add(a, b, y, subtract=bool(seed % 2))
     found = fit.sum_of_two(table, a.scale / y.scale, (-1) ** seed * b.scale / y.scale)

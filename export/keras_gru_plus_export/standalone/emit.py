@@ -12,10 +12,11 @@ import jinja2
 import numpy as np
 
 from . import fit
-from .graph import Binary, Constant, End, Given, Graph, Joined, Linear, Softmax, Unary, Unsupported, Value, read
+from .graph import End, Graph, read
 from .kernels import ExactSum
 from .plan import Place, Plan, Step, planned, resolve
 from .simplify import arithmetic, simplified
+from .values import Binary, Constant, Joined, Linear, Softmax, Unary, Unsupported, Value
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 #: Longest line of a table.
@@ -67,7 +68,7 @@ class _Emitter:
         self.arrays: list[_Array] = []
         self.linears: list[dict[str, Any]] = []
         self.names: dict[tuple[str, bytes], str] = {}
-        self.wide = self.sums = self.softmax = False
+        self.sums = self.softmax = False
         self.bytes = 0
 
     def sources(self, labels: list[str] | None) -> Sources:
@@ -100,11 +101,10 @@ class _Emitter:
             "sums": self.sums,
             "softmax": self.softmax,
             "labels": labels or [],
-            "uses_x": [one["argument"] for one in names["inputs"]],
         }
         source = environment.get_template("standalone.c.j2").render(context)
         header = environment.get_template("standalone.h.j2").render(context)
-        return Sources(source, header, context["state_bytes"], self.plan.scratch, self.bytes)
+        return Sources(source, header, sum(end.size for end in states), self.plan.scratch, self.bytes)
 
     def _ends(self, ends: list[End], letter: str) -> list[dict[str, Any]]:
         return [
@@ -242,7 +242,9 @@ class _Emitter:
             self.sums = True
             numbers = [*form.zeros[:2], *(n for factor in form.factors for n in factor), form.sign]
             text = ", ".join(map(str, numbers))
-            return f"kgp_clamp(kgp_sum({operands[0]}, {operands[1]}, {text}) + {form.zeros[2]}, {form.low}, {form.high})"
+            return (
+                f"kgp_clamp(kgp_sum({operands[0]}, {operands[1]}, {text}) + {form.zeros[2]}, {form.low}, {form.high})"
+            )
         rounding = form.rounding
         if isinstance(form, fit.Affine):
             text = f"{operands[0]} * {_literal(form.factor)}"
@@ -250,7 +252,11 @@ class _Emitter:
             text = f"{operands[0]} * {_literal(form.first)} + {operands[1]} * {_literal(form.second)}"
         else:
             text = f"{_less(operands[0], form.first)} * {_less(operands[1], form.second)}"
-            text = f"(int64_t)({text}) * {_literal(form.factor)}" if rounding.wide else f"{text} * {_literal(form.factor)}"
+            text = (
+                f"(int64_t)({text}) * {_literal(form.factor)}"
+                if rounding.wide
+                else f"{text} * {_literal(form.factor)}"
+            )
         text = _rounded(text, rounding)
         if rounding.low is None and rounding.high is None:
             return text
@@ -284,6 +290,3 @@ def _lines(array: Any) -> str:
             rows.append("")
         rows[-1] += (" " if rows[-1] else "") + text
     return "\n    ".join(rows)
-
-
-__all__ = ["Given", "Binary", "Sources", "compile_step"]

@@ -110,8 +110,9 @@ def _rounding(values: Array, results: Array, shift: int, wide: bool = False) -> 
     sides = [values >= 0, values < 0]
     for low, high in ((None, None), (least, None), (None, most), (least, most)):
         # At a bound that is clamped to, whatever lies beyond is right as well.
-        at_least, at_most = results > (least if low is not None else least - 1), results < (
-            most if high is not None else most + 1
+        at_least, at_most = (
+            results > (least if low is not None else least - 1),
+            results < (most if high is not None else most + 1),
         )
         ends = []
         for side in sides:
@@ -128,9 +129,7 @@ def _rounding(values: Array, results: Array, shift: int, wide: bool = False) -> 
     return None
 
 
-def _offsets(
-    ends: list[tuple[int | None, int | None]], split: bool, wanted: int
-) -> tuple[int, int] | None:
+def _offsets(ends: list[tuple[int | None, int | None]], split: bool, wanted: int) -> tuple[int, int] | None:
     """One offset for both signs, or one each: the nearest to `wanted` in the intervals."""
 
     def pick(intervals: list[tuple[int | None, int | None]]) -> int | None:

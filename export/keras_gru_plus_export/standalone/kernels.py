@@ -168,7 +168,7 @@ def scaled(value: Array, factor: int, shift: int) -> Array:
 
 def doubling_high(a: Array, b: Array | int) -> Array:
     """SaturatingRoundingDoublingHighMul of values that are not both -2^31."""
-    return (a * b + (1 << 30)) >> 31
+    return np.right_shift(a * b + (1 << 30), 31)
 
 
 def _divide_by_power(value: Array, exponent: int) -> Array:

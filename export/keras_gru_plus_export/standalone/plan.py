@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from .graph import Binary, Constant, Given, Graph, Joined, Linear, Slice, Softmax, Unary, Value
+from .graph import Graph
 from .simplify import reachable
+from .values import Binary, Constant, Given, Joined, Linear, Slice, Softmax, Unary, Value
 
 Element = (Unary, Binary)
 
@@ -194,9 +195,9 @@ class _Planner:
         first = min([self.at[id(value)], *written])
         for other in reversed(earlier):
             block = self.places[id(other)].block
-            if not block.name and block.size == value.size and block.last < first:
-                if any(_same_part(other, value, index) for index in range(len(value.values))):
-                    return other
+            free = not block.name and block.size == value.size and block.last < first
+            if free and any(_same_part(other, value, index) for index in range(len(value.values))):
+                return other
         return None
 
     def _place_rest(self) -> None:

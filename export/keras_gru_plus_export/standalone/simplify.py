@@ -8,9 +8,26 @@ import functools
 import numpy as np
 
 from . import fit
-from .graph import Binary, Constant, Given, Graph, Joined, Linear, Plus, Slice, Softmax, Times, Unary, Unsupported, Value
-from .graph import binary, part, repeated, unary
+from .graph import Graph
 from .kernels import EVERY, Array, ExactSum, multiplier
+from .values import (
+    Binary,
+    Constant,
+    Given,
+    Joined,
+    Linear,
+    Plus,
+    Slice,
+    Softmax,
+    Times,
+    Unary,
+    Unsupported,
+    Value,
+    binary,
+    part,
+    repeated,
+    unary,
+)
 
 
 def simplified(graph: Graph) -> Graph:
