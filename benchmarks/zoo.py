@@ -155,9 +155,9 @@ def main() -> int:
 
 def _note(seeds: int) -> str:
     return (
-        f"Architectures of benchmarks/zoo_models.py, int8, mode `sequence`, mean of {seeds} seed(s). Accuracy in %, else "
-        "the mean absolute error (GW; of ECG in its deviations). Trivial: most frequent class, the day before, the mean "
-        f"beat. Float is on the whole test part, the rest on at most {EVALUATION} of its samples. Fine-tuned: "
+        f"Architectures of benchmarks/zoo_models.py, int8, mode `sequence`, mean of {seeds} seed(s). Accuracy in %, "
+        "else the mean absolute error (GW; of ECG in its deviations). Trivial: most frequent class, the day before, "
+        f"the mean beat. Float is on the whole test part, the rest on at most {EVALUATION} of its samples. Fine-tuned: "
         f"{FINE_TUNING} epochs. `keywords` are synthetic speech. kB = 1000 bytes."
     )
 

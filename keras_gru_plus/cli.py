@@ -128,6 +128,9 @@ def export(
             help="Import a module with layers of your own first, from the current directory too; may be repeated.",
         ),
     ] = None,
+    extras: Annotated[
+        list[str] | None, typer.Option("--with", help="Also write: c (one step as C99; mode step). Repeatable.")
+    ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,
     as_json: Json = False,
@@ -153,6 +156,7 @@ def export(
             labels=_labels(labels),
             metric=metric,
             keep_names=keep_names,
+            extras=tuple(extras or ()),
             runtime_python=runtime_python,
             force=force,
             progress=TerminalProgress(console).say,

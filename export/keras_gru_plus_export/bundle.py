@@ -19,6 +19,7 @@ from .convert import ConversionError, check_options, convert, input_shapes
 from .data import Data, DataError, batches_of, check_metric, input_names, joined, load_data, output_names
 from .devices import host
 from .directory import replaced_directory
+from .extras import Context, check_extras, extra_files
 from .graph import MODES
 from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
@@ -59,7 +60,7 @@ def export(
     runtime_python: str | None = None,
     progress: Progress = _silent,
 ) -> Report:
-    """Writes `model.tflite`, `report.json` and `report.html` into `directory`.
+    """Writes `model.tflite`, `report.json`, `report.html` and sources that go with them into `directory`.
 
     The file is compared with the model on every runtime that is installed before anything is written;
     the directory appears whole or not at all.
@@ -75,7 +76,7 @@ def export(
         evaluation: data on which the float model and the file are scored, with targets: the same forms, all of it
             kept in memory. Targets are named as the outputs (or `y`), or are in the outputs' order; those of a
             sequence are `(samples, timesteps)`. Without targets agreement with Keras is all that is measured.
-        extras: none is available for this target yet.
+        extras: "c" writes one time step as C99 without dependencies (mode "step").
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the file and the report.
         metric: "accuracy" or "mae", or a dict of them by output name. By default accuracy for targets that are
@@ -94,9 +95,8 @@ def export(
         FileExistsError: `directory` is not empty and `force` was not given.
         ConversionError: the converter failed, or a file is not the model.
     """
-    if extras:
-        raise ValueError(f"Expected no extras for target {target!r}, got {', '.join(extras)}.")
     check_options(mode, target, io)
+    check_extras(extras, mode, io)
     check_metric(metric)
     with replaced_directory(directory, force) as folder:
         keep = CALIBRATION_SAMPLES if evaluation is None else 0
@@ -121,8 +121,17 @@ def export(
             names={mode: "model.tflite"},
             progress=progress,
         )
-        write(folder, report, files, progress)
+        beside = _beside(files["model.tflite"], report, data, extras)
+        write(folder, report, files | beside, progress)
     return report
+
+
+def _beside(file: bytes, report: Report, data: Data, extras: tuple[str, ...]) -> dict[str, bytes]:
+    """Sources that go with the file, by their path in the bundle."""
+    entry = report.files[0]
+    context = Context(file, entry.mode, report.title, report.labels, data.inputs, entry.arena)
+    texts = extra_files(context, extras, report.target)
+    return {name: text.encode() if isinstance(text, str) else text for name, text in texts.items()}
 
 
 def prepare(
@@ -295,6 +304,7 @@ def write(folder: Path, report: Report, files: dict[str, bytes], progress: Progr
 
     progress("writing the report")
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     report.write_json(folder / "report.json")
     (folder / "report.html").write_text(render(report), encoding="utf-8")

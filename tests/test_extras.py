@@ -1,0 +1,101 @@
+"""The sources of a bundle: golden vectors hold, C++ is C++, refusals say why, and nothing is half-written."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+
+import export_models
+import numpy as np
+import pytest
+
+from keras_gru_plus_export import export, tflite
+from keras_gru_plus_export.devices import cortex_m55, host
+from keras_gru_plus_export.extras import Context, micro
+
+STAND_IN = pathlib.Path(__file__).parent / "tflm_stand_in"
+needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="g++")
+needs_device = pytest.mark.skipif(not cortex_m55.available(), reason=str(cortex_m55.unavailable()))
+
+
+def context(name: str, mode: str) -> Context:
+    samples = export_models.ALL[name].data(8, seed=3)
+    labels = ["a", 'b "quoted"', "c", "d"]
+    return Context(export_models.converted(name, mode, target="tflm"), mode, name, labels, samples, 4096)
+
+
+@needs_gxx
+@pytest.mark.parametrize(("name", "mode"), [("mgu_hard", "step"), ("mgu_hard", "stateful"), ("gru", "sequence")])
+def test_sources_are_valid_and_golden_vectors_hold(name: str, mode: str, tmp_path: pathlib.Path) -> None:
+    made = context(name, mode)
+    for path, content in micro.files(made).items():
+        (tmp_path / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+    for source in ("main.cc", "model.cc"):
+        command = ["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{STAND_IN}", source]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert not done.returncode, done.stderr
+    with np.load(tmp_path / "golden.npz") as archive:
+        golden = {key: archive[key] for key in archive.files}
+    inputs = {k.removeprefix("input_"): v for k, v in golden.items() if k.startswith("input_")}
+    outputs = {k.removeprefix("output_"): v for k, v in golden.items() if k.startswith("output_")}
+    runs = micro.WINDOWS if mode == "sequence" else 2
+    assert all(len(array) == runs for array in golden.values())
+    # Again by other kernels that are equal for int8: the vectors do not depend on who made them.
+    again = host.run(made.data, inputs, runtime="litert-reference", mode="sequence" if mode == "sequence" else mode)
+    if mode != "stateful":  # LiteRT has no reset of variables
+        for key, array in outputs.items():
+            np.testing.assert_array_equal(again[key], array)
+    assert all(len(np.unique(array)) > 5 for array in outputs.values())
+    text = (tmp_path / "golden.h").read_text()
+    assert text.count("constexpr int8_t golden_") == len(golden)
+    body = text.split("golden_output_classes[")[1].split("{")[1].split("}")[0]
+    assert [int(n) for n in body.replace("\n", " ").split(",") if n.strip()] == outputs["classes"].ravel().tolist()
+
+
+@needs_gxx
+def test_the_array_is_the_file_and_the_resolver_has_every_operator(tmp_path: pathlib.Path) -> None:
+    made = context("gru", "sequence")
+    found = micro.files(made)
+    body = str(found["model.cc"]).split("= {")[1].split("}")[0]
+    assert bytes(int(n) for n in body.replace("\n", " ").split(",") if n.strip()) == made.data
+    model = tflite.load(made.data)
+    names = {tflite.op_name(model, op) for graph in model.subgraphs for op in graph.operators}
+    assert "LESS" in names  # of the condition, not of the main graph
+    assert str(found["op_resolver.h"]).count("resolver.Add") == len(names)
+
+
+@needs_device
+@pytest.mark.parametrize("steps", [2, pytest.param(micro.STEPS, marks=pytest.mark.slow)])
+def test_golden_vectors_hold_on_the_emulated_device(steps: int) -> None:
+    made = context("mgu_hard", "step")
+    golden = micro.golden_vectors(made)
+    for run in range(2):
+        state = np.zeros((1, 8), np.int8)
+        for step in range(steps):
+            fed = {"signal": golden["input_signal"][run : run + 1, step], "state_gru": state}
+            found = cortex_m55.run(made.data, fed).outputs
+            for name in ("classes", "state_gru"):
+                np.testing.assert_array_equal(found[name].ravel(), golden[f"output_{name}"][run, step].ravel())
+            state = found["state_gru"].reshape(1, -1)
+
+
+@needs_gxx
+def test_export_writes_the_sources_beside_the_file(tmp_path: pathlib.Path) -> None:
+    model = export_models.calibrated("mgu_hard")
+    data = export_models.ALL["mgu_hard"].data(8, seed=3)
+    export(model, tmp_path / "out", mode="step", target="tflm", calibration=data, extras=("c",))
+    written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert {"model.tflite", "report.json", "golden.npz", "main.cc", "c/kgp_model.c", "c/kgp_model.h"} <= written
+
+
+@pytest.mark.parametrize(
+    ("extras", "mode", "message"),
+    [(("cobol",), "step", "Expected extras among c.*got 'cobol'"), (("c",), "sequence", "Expected mode 'step'")],
+)
+def test_extras_that_cannot_be_are_refused(
+    extras: tuple[str, ...], mode: str, message: str, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        export(export_models.calibrated("mgu_hard"), tmp_path / "out", mode=mode, extras=extras)
+    assert not any(tmp_path.iterdir())
