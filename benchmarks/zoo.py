@@ -54,10 +54,12 @@ def quantized(
     return kgp.calibrate(result, as_data(result, task.train, samples).inputs)
 
 
-def on_runtimes(model: keras.Model, float_model: keras.Model, task: zoo_data.Task) -> tuple[bytes, dict[str, float]]:
+def on_runtimes(
+    model: keras.Model, float_model: keras.Model, task: zoo_data.Task, samples: int = EVALUATION
+) -> tuple[bytes, dict[str, float]]:
     """The int8 file and its score on each runtime, as the exporter verifies it."""
     file = convert(model)
-    data = as_data(model, task.test, EVALUATION)
+    data = as_data(model, task.test, samples)
     found = verify(
         model,
         {"sequence": file},
