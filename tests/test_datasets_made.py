@@ -49,7 +49,7 @@ def test_demand_follows_its_window():
         ({"hop": 0}, "Expected `hop` to be at least 1, got 0"),
         (
             {"window": 9000},
-            "Expected `window` and `horizon` together to be at most 8688, the shortest part, got 9048",
+            "Expected `window` and `horizon` together to be at most 8690, the shortest part, got 9048",
         ),
     ],
 )

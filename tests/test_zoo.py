@@ -1,4 +1,4 @@
-"""The zoo of benchmarks/: every architecture builds, and the int8 file of each agrees with its model on the runtimes."""
+"""The zoo of benchmarks: every architecture builds, and the int8 file of each agrees with its model."""
 
 import importlib.util
 import sys
