@@ -93,7 +93,7 @@ def inspect(file: bytes, task: Any) -> dict[str, Any]:
         for operator in graph.operators or []:
             total += 1
             ends = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
-            floats += any(tflite.dtype(tensor) == np.float32 for tensor in ends)
+            floats += any(tensor.type == 0 for tensor in ends)  # FLOAT32; VARIANT has no NumPy type
     row: dict[str, Any] = {"bytes": len(file), "operators": total, "float operators": floats}
     flex = sorted({code.customCode.decode() for code in flat.operatorCodes if code.customCode})
     row["custom operators"] = flex
