@@ -18,7 +18,7 @@ import zoo_data
 import zoo_models
 
 import keras_gru_plus as kgp
-from keras_gru_plus_export import ConversionError, convert
+from keras_gru_plus_export import ConversionError, convert, tflite
 from keras_gru_plus_export.data import Data, input_names, output_names, score
 from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.verify import verify
@@ -54,10 +54,12 @@ def quantized(
     return kgp.calibrate(result, as_data(result, task.train, samples).inputs)
 
 
-def on_runtimes(model: keras.Model, float_model: keras.Model, task: zoo_data.Task) -> tuple[bytes, dict[str, float]]:
+def on_runtimes(
+    model: keras.Model, float_model: keras.Model, task: zoo_data.Task, samples: int = EVALUATION
+) -> tuple[bytes, dict[str, float]]:
     """The int8 file and its score on each runtime, as the exporter verifies it."""
     file = convert(model)
-    data = as_data(model, task.test, EVALUATION)
+    data = as_data(model, task.test, samples)
     found = verify(
         model,
         {"sequence": file},
@@ -68,6 +70,13 @@ def on_runtimes(model: keras.Model, float_model: keras.Model, task: zoo_data.Tas
         runtime_python=os.environ.get("KGP_TFLITE_RUNTIME_PYTHON"),
     )
     return file, {r.runtime: r.score for r in found.results if r.score is not None}
+
+
+def zeros(file: bytes) -> dict[str, np.ndarray]:
+    """One sample of integers for each input of the file."""
+    flat = tflite.load(file)
+    ends = {name: flat.subgraphs[0].tensors[i] for name, i in tflite.signature(flat).inputs.items()}
+    return {name: np.zeros(tensor.shape, tflite.dtype(tensor)) for name, tensor in ends.items()}
 
 
 def measure(name: str, seeds: Iterable[int], recipe: str = "int8") -> list[dict[str, Any]]:
@@ -106,7 +115,7 @@ def _int8(
     result = quantized(model, task, recipe)
     plain = kgp.from_keras(model)
     file, row["calibrated"] = on_runtimes(result, plain, task)
-    row["bytes"], row["arena"] = len(file), host.smallest_arena(file)
+    row["bytes"], row["arena"] = len(file), host.smallest_arena(file, zeros(file), "sequence")
     zoo_models.fit(
         result, task, FINE_TUNING_RATE, FINE_TUNING, architecture.batch_size, callbacks=[kgp.FreezeRanges(1)]
     )
@@ -157,8 +166,8 @@ def _note(seeds: int) -> str:
     return (
         f"Architectures of benchmarks/zoo_models.py, int8, mode `sequence`, mean of {seeds} seed(s). Accuracy in %, "
         "else the mean absolute error (GW; of ECG in its deviations). Trivial: most frequent class, the day before, "
-        f"the mean beat. Float is on the whole test part, the rest on at most {EVALUATION} of its samples. Fine-tuned: "
-        f"{FINE_TUNING} epochs. `keywords` are synthetic speech. kB = 1000 bytes."
+        f"the mean beat. Float is on the whole test part, the rest on at most {EVALUATION} of its samples. "
+        f"Fine-tuned: {FINE_TUNING} epochs. `keywords` are synthetic speech. kB = 1000 bytes."
     )
 
 

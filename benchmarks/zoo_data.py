@@ -191,6 +191,6 @@ TASKS: dict[str, Callable[[], Task]] = {
     function.__name__: function
     for function in (
         *(watch, digits, spoken, ecg, keywords, watch_sensors, watch_two_outputs, watch_steps, watch_pairs),
-        *(watch_placed, spoken_masked, ecg_normal, demand, demand_steps, demand_raw, words),
+        *(watch_placed, spoken_masked, ecg_normal, demand_steps, demand_raw, words),
     )
 }

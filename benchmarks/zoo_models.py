@@ -170,7 +170,7 @@ def siamese(task):
 def nested(task):
     inputs = _input(task)
     encoder = keras.Sequential(
-        [keras.Input((100, 6)), layers.Dense(16, activation="relu"), layers.GRU(24)], "encoder"
+        [keras.Input((100, 6)), layers.Dense(16, activation="relu"), layers.GRU(24)], name="encoder"
     )
     return keras.Model(inputs, _classes(task)(layers.Dropout(0.1)(encoder(inputs))))
 
