@@ -206,7 +206,8 @@ def main() -> int:
         )
         rows.append(row)
         note = (
-            "Stock TensorFlow and Keras on the zoo (batch 1), against keras-gru-plus (zoo.md, fine-tuned). Scores are on LiteRT, at most 500 test samples: accuracy in %, else mean absolute error. "
+            "Stock TensorFlow and Keras on the zoo (batch 1), against keras-gru-plus (zoo.md, fine-tuned). "
+            "Scores are on LiteRT, at most 500 test samples: accuracy in %, else mean absolute error. "
             "kB = 1000 bytes. Arena: smallest on the tflite-micro wheel."
         )
         tables.write("stock", rows, note, every)
