@@ -106,7 +106,8 @@ def export(
     metric: Annotated[str | None, typer.Option(help="accuracy or mae; by default what the targets imply.")] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
     extras: Annotated[
-        list[str] | None, typer.Option("--with", help="Also write: c (one step as C99; mode step). Repeatable.")
+        list[str] | None,
+        typer.Option("--with", help="Also write c (one step as C99), arduino or esphome; repeatable."),
     ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,

@@ -69,7 +69,8 @@ def export(
         calibration: data that sets the ranges: array, dict, tuple (inputs, targets) or path of an `.npz`.
         percentile: of the samples' extremes that the ranges cover, instead of all (see `calibrate`).
         evaluation: data on which the float model and the file are scored, with targets; the same forms.
-        extras: "c" writes one time step as C99 without dependencies (mode "step").
+        extras: "c" (one time step as C99 without dependencies; mode "step"), and for target "tflm" "arduino" (a
+            sketch) and "esphome" (a microWakeWord v2 manifest).
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the report.
         metric: "accuracy" or "mae"; by default accuracy for integer targets, else mae.
@@ -85,7 +86,7 @@ def export(
         ConversionError: the converter failed, or a file is not the model.
     """
     check_options(mode, target, io)
-    check_extras(extras, mode, io)
+    check_extras(extras, mode, target, io)
     metric_for(None, metric)
     with replaced_directory(directory, force) as folder:
         quantized, float_model = prepare(model, recipe, calibration, percentile, progress)
