@@ -107,7 +107,7 @@ def export(
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
     extras: Annotated[
         list[str] | None,
-        typer.Option("--with", help="Also write c (one step as C99), arduino or esphome; repeatable."),
+        typer.Option("--with", help="Also write c (a step as C99), arduino or esphome; repeatable."),
     ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,

@@ -124,7 +124,7 @@ def test_a_sketch_is_valid(tmp_path: pathlib.Path) -> None:
 
 
 def test_what_microwakeword_refuses_is_named() -> None:
-    with pytest.raises(ValueError, match="mode 'step'; stock ESPHome has no .*GATHER.*; the input .*; the output"):
+    with pytest.raises(ValueError, match=r"mode 'step'; stock ESPHome has no .*GATHER.*; the input .*; the output"):
         esphome.files(context("gru", "step"))
 
 

@@ -15,6 +15,7 @@ def files(context: Context) -> dict[str, str | bytes]:
     made = micro.files(context)
     copied = ("model.h", "op_resolver.h", "quantization.h", "golden.h")
     main = str(made["main.cc"]).replace("int main() {", "int RunGolden() {").replace("std::printf(", "Print(")
+    declared = 'extern "C" void Print(const char* format, ...);\n\nnamespace {\n'
     sketch = jinja2.Template(
         (TEMPLATES / "micro" / "sketch.ino.j2").read_text(encoding="utf-8"), keep_trailing_newline=True
     ).render(title=context.title)

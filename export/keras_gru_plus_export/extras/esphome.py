@@ -16,30 +16,28 @@ from ..tflite import OP, TYPE, Grid
 from .context import Context
 
 #: What stock ESPHome registers.
-OPERATORS = frozenset(
-    [
-        "CALL_ONCE",
-        "VAR_HANDLE",
-        "RESHAPE",
-        "READ_VARIABLE",
-        "STRIDED_SLICE",
-        "CONCATENATION",
-        "ASSIGN_VARIABLE",
-        "CONV_2D",
-        "MUL",
-        "ADD",
-        "MEAN",
-        "FULLY_CONNECTED",
-        "LOGISTIC",
-        "QUANTIZE",
-        "DEPTHWISE_CONV_2D",
-        "AVERAGE_POOL_2D",
-        "MAX_POOL_2D",
-        "PAD",
-        "PACK",
-        "SPLIT_V",
-    ]
-)
+OPERATORS = {
+    "ADD",
+    "ASSIGN_VARIABLE",
+    "AVERAGE_POOL_2D",
+    "CALL_ONCE",
+    "CONCATENATION",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "LOGISTIC",
+    "MAX_POOL_2D",
+    "MEAN",
+    "MUL",
+    "PACK",
+    "PAD",
+    "QUANTIZE",
+    "READ_VARIABLE",
+    "RESHAPE",
+    "SPLIT_V",
+    "STRIDED_SLICE",
+    "VAR_HANDLE",
+}
 CHANNELS = 40
 
 
