@@ -22,10 +22,10 @@ needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="g++")
 needs_device = pytest.mark.skipif(not cortex_m55.available(), reason=str(cortex_m55.unavailable()))
 
 
-def context(name: str, mode: str) -> Context:
+def context(name: str, mode: str, **options: str) -> Context:
     samples = export_models.ALL[name].data(8, seed=3)
     labels = ["a", 'b "quoted"', "c", "d"]
-    return Context(export_models.converted(name, mode, target="tflm"), mode, name, labels, samples, 4096)
+    return Context(export_models.converted(name, mode, target="tflm", **options), mode, name, labels, samples, 4096)
 
 
 @needs_gxx
@@ -106,6 +106,18 @@ def test_extras_that_cannot_be_are_refused(
     with pytest.raises(ValueError, match=message):
         export(export_models.calibrated("mgu_hard"), tmp_path / "out", mode=mode, extras=extras)
     assert not any(tmp_path.iterdir())
+
+
+@needs_gxx
+@pytest.mark.parametrize(
+    ("name", "mode", "io"), [("mgu_hard", "step", "float"), ("mgu_hard_int16", "sequence", "int8")]
+)
+def test_sources_of_other_types_are_valid(name: str, mode: str, io: str, tmp_path: pathlib.Path) -> None:
+    for path, content in micro.files(context(name, mode, io=io)).items():
+        (tmp_path / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+    command = ["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{STAND_IN}", "main.cc"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
 
 
 @needs_gxx

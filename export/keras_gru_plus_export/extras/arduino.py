@@ -22,8 +22,6 @@ def files(context: Context) -> dict[str, str | bytes]:
     return {
         **{f"{name}/{file}": made[file] for file in copied},
         f"{name}/model.cpp": made["model.cc"],
-        f"{name}/golden.cpp": main.replace(
-            "namespace {\n", 'extern "C" void Print(const char* format, ...);\n\nnamespace {\n', 1
-        ),
+        f"{name}/golden.cpp": main.replace("namespace {\n", declared, 1),
         f"{name}/{name}.ino": sketch,
     }
