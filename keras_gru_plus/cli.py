@@ -129,7 +129,8 @@ def export(
         ),
     ] = None,
     extras: Annotated[
-        list[str] | None, typer.Option("--with", help="Also write: c (one step as C99; mode step). Repeatable.")
+        list[str] | None,
+        typer.Option("--with", help="Also write c (a step as C99), arduino or esphome; repeatable."),
     ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import shutil
 import subprocess
 
 import export_models
+import keras
 import numpy as np
 import pytest
 
-from keras_gru_plus_export import export, tflite
+import keras_gru_plus as kgp
+from keras_gru_plus_export import convert, export, tflite
 from keras_gru_plus_export.devices import cortex_m55, host
-from keras_gru_plus_export.extras import Context, micro
+from keras_gru_plus_export.extras import Context, arduino, esphome, micro
 
 STAND_IN = pathlib.Path(__file__).parent / "tflm_stand_in"
 needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="g++")
 needs_device = pytest.mark.skipif(not cortex_m55.available(), reason=str(cortex_m55.unavailable()))
 
 
-def context(name: str, mode: str) -> Context:
+def context(name: str, mode: str, **options: str) -> Context:
     samples = export_models.ALL[name].data(8, seed=3)
     labels = ["a", 'b "quoted"', "c", "d"]
-    return Context(export_models.converted(name, mode, target="tflm"), mode, name, labels, samples, 4096)
+    return Context(export_models.converted(name, mode, target="tflm", **options), mode, name, labels, samples, 4096)
 
 
 @needs_gxx
@@ -91,7 +94,11 @@ def test_export_writes_the_sources_beside_the_file(tmp_path: pathlib.Path) -> No
 
 @pytest.mark.parametrize(
     ("extras", "mode", "message"),
-    [(("cobol",), "step", "Expected extras among c.*got 'cobol'"), (("c",), "sequence", "Expected mode 'step'")],
+    [
+        (("cobol",), "step", "Expected extras among c, arduino, esphome, got 'cobol'"),
+        (("c",), "sequence", "Expected mode 'step'"),
+        (("arduino",), "step", "Expected target 'tflm'"),
+    ],
 )
 def test_extras_that_cannot_be_are_refused(
     extras: tuple[str, ...], mode: str, message: str, tmp_path: pathlib.Path
@@ -99,3 +106,55 @@ def test_extras_that_cannot_be_are_refused(
     with pytest.raises(ValueError, match=message):
         export(export_models.calibrated("mgu_hard"), tmp_path / "out", mode=mode, extras=extras)
     assert not any(tmp_path.iterdir())
+
+
+@needs_gxx
+@pytest.mark.parametrize(
+    ("name", "mode", "io"), [("mgu_hard", "step", "float"), ("mgu_hard_int16", "sequence", "int8")]
+)
+def test_sources_of_other_types_are_valid(name: str, mode: str, io: str, tmp_path: pathlib.Path) -> None:
+    for path, content in micro.files(context(name, mode, io=io)).items():
+        (tmp_path / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+    command = ["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{STAND_IN}", "main.cc"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+
+
+@needs_gxx
+def test_a_sketch_is_valid(tmp_path: pathlib.Path) -> None:
+    found = arduino.files(context("mgu_hard", "step"))
+    assert "mgu_hard/mgu_hard.ino" in found
+    for path, content in found.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(str(content))
+    stand_in = "struct { void begin(int); void print(const char*); operator bool() const; } Serial;\n"
+    (tmp_path / "mgu_hard/sketch.cpp").write_text(stand_in + str(found["mgu_hard/mgu_hard.ino"]))
+    for source in ("golden.cpp", "model.cpp", "sketch.cpp"):
+        command = ["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{STAND_IN}", source]
+        done = subprocess.run(command, cwd=tmp_path / "mgu_hard", capture_output=True, text=True)
+        assert not done.returncode, done.stderr
+
+
+def test_what_microwakeword_refuses_is_named() -> None:
+    with pytest.raises(ValueError, match=r"mode 'step'; stock ESPHome has no .*GATHER.*; the input .*; the output"):
+        esphome.files(context("gru", "step"))
+
+
+@pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")
+def test_a_wake_word_model_gets_a_manifest_and_an_unsigned_output() -> None:
+    hard = kgp.activations.HardSigmoid(0.25)
+    layer = kgp.GRUPlus(8, variant="mgu", activation="hard_tanh", recurrent_activation=hard, name="mgu")
+    model = keras.Sequential([keras.Input((9, 40), name="x"), layer, keras.layers.Dense(1, hard, name="word")])
+    samples = np.random.default_rng(0).normal(0, 1, (16, 9, 40)).astype("f")
+    data = convert(kgp.calibrate(kgp.quantize_aware(model), samples), mode="stateful", target="tflm")
+    made = Context(data, "stateful", "computer", None, {"x": samples}, 4096)
+    found = esphome.files(made)
+    assert json.loads(str(found["esphome/manifest.json"]))["micro"]["tensor_arena_size"] == 4096 + 1024
+    x = np.random.default_rng(1).integers(-128, 128, (1, 20, 1, 40)).astype(np.int8)
+    signed, unsigned = (
+        host.run(bytes(file), {"x": x}, runtime="tflm", mode="stateful")["word"]
+        for file in (data, found["esphome/model.tflite"])
+    )
+    assert unsigned.dtype == np.uint8
+    assert len(np.unique(signed)) > 5
+    np.testing.assert_array_equal(unsigned.astype(int) - 128, signed)

@@ -76,7 +76,8 @@ def export(
         evaluation: data on which the float model and the file are scored, with targets: the same forms, all of it
             kept in memory. Targets are named as the outputs (or `y`), or are in the outputs' order; those of a
             sequence are `(samples, timesteps)`. Without targets agreement with Keras is all that is measured.
-        extras: "c" writes one time step as C99 without dependencies (mode "step").
+        extras: "c" (one time step as C99 without dependencies; mode "step"), and for target "tflm" "arduino" (a
+            sketch) and "esphome" (a microWakeWord v2 manifest).
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the file and the report.
         metric: "accuracy" or "mae", or a dict of them by output name. By default accuracy for targets that are
@@ -96,7 +97,7 @@ def export(
         ConversionError: the converter failed, or a file is not the model.
     """
     check_options(mode, target, io)
-    check_extras(extras, mode, io)
+    check_extras(extras, mode, target, io)
     check_metric(metric)
     with replaced_directory(directory, force) as folder:
         keep = CALIBRATION_SAMPLES if evaluation is None else 0
