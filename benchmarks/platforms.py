@@ -22,9 +22,8 @@ from keras_gru_plus_export.progress import Progress
 
 UNITS, MODES = 32, ("sequence", "step", "stateful")
 NOTE = (
-    "mgu and gru, {units} units, trained and fine-tuned as in `accuracy`, one seed; {windows} windows of "
-    "100 steps of "
-    "subject 8, which overlap by 90 %. x86-64 is this machine, the others are QEMU's Cortex-A72 and Cortex-A7. "
+    "mgu and gru, {units} units, trained and fine-tuned as in `accuracy`, one seed, {windows} windows of 100 steps "
+    "of subject 8, which overlap by 90 %. x86-64 is this machine, the others are QEMU's Cortex-A72 and Cortex-A7. "
     "Differences are over all outputs (in `step` and `stateful` of every step), the largest in steps of the grid "
     "(1/256) and the share of values: to x86-64 on the same runtime, and to the reference kernels of tflite-runtime. "
     "Accuracy in %, difference in points. For aarch64 `pip install keras-gru-plus[edge]` downloads "
