@@ -108,13 +108,19 @@ def result_rows(report: Report) -> list[ResultRow]:
             score=score(metric, row.score),
             change=NONE if row.runtime == "float" else change(metric, row.score, reference),
             agreement=percent(row.agreement),
-            largest=NONE if row.largest_lsb is None else count(row.largest_lsb),
+            largest=_largest(row),
             mean=NONE if row.mean_lsb is None else f"{row.mean_lsb:.3f}",
             worse=is_worse(metric, row.score, reference),
             reason=row.reason,
         )
         for row in report.verification.results
     ]
+
+
+def _largest(row: Result) -> str:
+    if row.largest_difference is not None:
+        return significant(row.largest_difference, 2)
+    return NONE if row.largest_lsb is None else count(row.largest_lsb)
 
 
 def sample_text(report: Report) -> str:

@@ -17,6 +17,7 @@ class Result:
         agreement: share of samples with the fake-quant model's class; for metric "mae", and for a single
             output without a metric, share of values within 1 LSB of it.
         largest_lsb, mean_lsb: difference from the fake-quant model in steps of the output's grid.
+        largest_difference: from the model, of a file that is in floating point.
         seconds: for all samples.
         reason: why it did not run.
     """
@@ -28,13 +29,14 @@ class Result:
     agreement: float | None = None
     largest_lsb: int | None = None
     mean_lsb: float | None = None
+    largest_difference: float | None = None
     seconds: float | None = None
     reason: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Equality:
-    """Whether two modes' files gave the same integers on one runtime."""
+    """Whether two modes' files gave the same on one runtime: integers, or floats within `verify.TOLERANCES`."""
 
     runtime: str
     mode: str

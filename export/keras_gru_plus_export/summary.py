@@ -48,6 +48,8 @@ def _recurrent(layer: Any) -> dict[str, Any]:
 
 def tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
     """Every tap's grid, and what the first samples did there."""
+    if not model.recipe.quantized:
+        return []
     observed = model.observe([tf.constant(data.inputs[name][:256]) for name in input_names(model)])
     ranges = []
     for key, tap in model.taps.all().items():
@@ -109,8 +111,8 @@ def _losses(verification: Verification, kind: str) -> list[str]:
 
 def _coarse_kernels(model: QuantizedModel) -> list[str]:
     """Recurrent layers whose input is so wide that the joint grid of `[x, h]` leaves their own kernel few bits."""
-    found = []
-    for node in model._graph.nodes:
+    found: list[str] = []
+    for node in model._graph.nodes if model.recipe.quantized else ():
         layer = node.layer
         if not isinstance(layer, GRUPlus) or "recurrent_kernel" not in layer.variant.weights(1, 1, True):
             continue

@@ -3,7 +3,8 @@
 Float Keras, fake-quant Keras, LiteRT (XNNPACK and reference kernels), TFLite Micro and, from another
 environment, tflite-runtime. Within a runtime `step` and `stateful` must give what `sequence` gives,
 bit for bit; against the fake-quant model a recurrent state may be some LSB away (runtimes round at
-most 1 LSB apart in each operator, and a state feeds that back).
+most 1 LSB apart in each operator, and a state feeds that back). A file in floating point must give what
+the Keras model gives, within `TOLERANCES`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from .streaming import is_timed
 RUNTIMES = ("litert", "litert-reference", "tflm", "tflite-runtime", "tflite-runtime-reference")
 #: Samples on which the modes are compared with each other.
 COMPARED = 16
+#: Bits of the weights of a file in floating point → by how much of its largest output (at least 1) it may differ
+#: from Keras. Runtimes add in another order and have other exponentials: some 2^-24 for each of the operators, which
+#: a state feeds back. Weights in float16 are rounded by 2^-12 of themselves.
+TOLERANCES = {32: 1e-5, 16: 1e-2}
 
 
 def verify(
@@ -42,7 +47,7 @@ def verify(
 
     Args:
         model: the fake-quant model.
-        files: mode → file with integer inputs and outputs.
+        files: mode → file with integer inputs and outputs, or floats where the recipe quantizes nothing.
         data: samples, with targets for a score.
         mode: the file whose results are reported.
         float_model: scored as "float"; by default the quantized model's layers without quantization.
@@ -51,7 +56,8 @@ def verify(
         runtime_python: Python interpreter of an environment with tflite-runtime.
 
     Raises:
-        ConversionError: a file fails on a runtime that is there, or modes differ within a runtime.
+        ConversionError: a file fails on a runtime that is there, modes differ within a runtime, or a file in floating
+            point differs from the model.
     """
     name = output_names(model)[0]
     target = data.targets.get(name)
@@ -65,17 +71,22 @@ def verify(
     flat = tflite.load(files[mode])
     ends = {key: flat.subgraphs[0].tensors[i] for key, i in tflite.signature(flat).inputs.items()}
     output_grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[name]])
-    assert output_grid is not None
+    size = max(1.0, float(np.abs(reference).max()))
+    floats = 0 if model.recipe.quantized else model.recipe.bits or 32
+    tolerance = TOLERANCES[floats] * size if floats else 0.0
     integers = {key: _integers(array, ends[key]) for key, array in data.inputs.items()}
 
     def scored(prediction: np.ndarray) -> float | None:
         return None if metric is None or target is None else score(metric, prediction, target)
 
-    against = _against(truth, reference, output_grid, metric)
-    results = [
-        Result("float", keras.__version__, len(data), scored(truth), **against),
-        Result("fake_quant", keras.__version__, len(data), scored(reference)),
-    ]
+    if floats:
+        results = [Result("float", keras.__version__, len(data), scored(truth))]
+    else:
+        against = _against(truth, reference, output_grid, metric)
+        results = [
+            Result("float", keras.__version__, len(data), scored(truth), **against),
+            Result("fake_quant", keras.__version__, len(data), scored(reference)),
+        ]
     equalities: list[Equality] = []
     confusion = {}
     if metric == "accuracy" and target is not None and reference.shape[-1] > 1:
@@ -83,6 +94,9 @@ def verify(
     for runtime in RUNTIMES:
         python = runtime_python if runtime.startswith("tflite-runtime") else None
         version = host.version(runtime, python)
+        if floats == 16 and runtime == "tflm":
+            results.append(Result(runtime, reason="has no float16 weights"))
+            continue
         if version is None:
             if runtime in ("litert", "tflm"):
                 results.append(Result(runtime, reason="not installed"))
@@ -90,11 +104,18 @@ def verify(
         try:
             run = host.run_timed(files[mode], integers, runtime=runtime, mode=mode, python=python)
             raw = _whole(model, mode, run.outputs[name], reference.shape)
-            equalities += _compare_modes(model, files, integers, mode, runtime, python, raw)
+            # Whatever the weights, the modes have the same ones.
+            within = TOLERANCES[32] * size if floats else 0.0
+            equalities += _compare_modes(model, files, integers, mode, runtime, python, raw, within)
         except host.RuntimeFailure as failure:
             raise ConversionError(f"Expected the file to run on {runtime}, but: {failure}") from None
-        prediction = host.dequantize(raw, output_grid)
-        against = _against(prediction, reference, output_grid, metric)
+        prediction = raw if output_grid is None else host.dequantize(raw, output_grid)
+        against = _against(prediction, reference, output_grid, metric, tolerance)
+        if floats and against["largest_difference"] > tolerance:
+            raise ConversionError(
+                f"Expected the file to give what the Keras model gives on {runtime} (within {tolerance:g}), got a "
+                f"difference of {against['largest_difference']:g}."
+            )
         results.append(
             Result(runtime, version, len(data), scored(prediction), seconds=round(run.seconds, 3), **against)
         )
@@ -134,12 +155,23 @@ def _whole(model: QuantizedModel, mode: str, outputs: np.ndarray, shape: tuple[i
     return outputs.reshape(shape) if is_timed(model)[0] else outputs[:, -1].reshape(shape)
 
 
-def _against(prediction: np.ndarray, reference: np.ndarray, grid: tflite.Grid, metric: str | None) -> dict[str, Any]:
-    steps = np.abs(np.rint(prediction / grid.scale) - np.rint(reference / grid.scale))
+def _against(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    grid: tflite.Grid | None,
+    metric: str | None,
+    tolerance: float = 0.0,
+) -> dict[str, Any]:
+    """Agreement and differences: in steps of the grid, or without one, in floating point, against `tolerance`."""
+    step, most = (grid.scale, 1.0) if grid else (1.0, tolerance)
+    steps = np.abs(np.rint(prediction / step) - np.rint(reference / step)) if grid else np.abs(prediction - reference)
     if metric == "accuracy" or (metric is None and reference.shape[-1] > 1):
         agreement = float((classes(prediction) == classes(reference)).mean())
     else:
-        agreement = float((steps <= 1).mean())
+        agreement = float((steps <= most).mean())
+    if grid is None:  # a NaN is no difference that a comparison finds
+        largest = float(steps.max()) if np.isfinite(steps).all() else np.inf
+        return {"agreement": agreement, "largest_difference": largest}
     return {"agreement": agreement, "largest_lsb": int(steps.max()), "mean_lsb": float(steps.mean())}
 
 
@@ -158,8 +190,9 @@ def _compare_modes(
     runtime: str,
     python: str | None,
     raw: np.ndarray,
+    within: float,
 ) -> list[Equality]:
-    """The files of the other modes on the first samples, against `mode`'s outputs."""
+    """The files of the other modes on the first samples, against `mode`'s outputs; `within` is for floats."""
     few = {key: array[:COMPARED] for key, array in integers.items()}
     expected = raw[:COMPARED]
     found = []
@@ -168,5 +201,6 @@ def _compare_modes(
             continue
         outputs = host.run(files[other], few, runtime=runtime, mode=other, python=python)[output_names(model)[0]]
         got = _whole(model, other, outputs, expected.shape)
-        found.append(Equality(runtime, other, mode, len(expected), int((got != expected).sum())))
+        differing = ~(np.abs(got - expected) <= within) if within else got != expected
+        found.append(Equality(runtime, other, mode, len(expected), int(differing.sum())))
     return found
