@@ -108,8 +108,13 @@ def export(
     ] = None,
     mode: Annotated[str, typer.Option(help="sequence (a window an invoke), step, or stateful.")] = "sequence",
     target: Annotated[str, typer.Option(help="litert, or tflm: fast on TFLite Micro with CMSIS-NN.")] = "litert",
-    recipe: Annotated[str, typer.Option(help="int8, int8_per_channel or int16x8.")] = "int8",
-    io: Annotated[str, typer.Option(help="Inputs and outputs: int8 (int16 with recipe int16x8) or float.")] = "int8",
+    recipe: Annotated[
+        str, typer.Option(help="int8, int8_per_channel, int16x8, or in floating point float16 or none.")
+    ] = "int8",
+    io: Annotated[
+        str,
+        typer.Option(help="Inputs and outputs: int8 (int16 with recipe int16x8) or float (as float recipes have)."),
+    ] = "int8",
     timesteps: Annotated[int | None, typer.Option(help="Window length, for a model with open time.")] = None,
     labels: Annotated[str | None, typer.Option(help="Class names: a,b,c or a text file with one a line.")] = None,
     metric: Annotated[
@@ -136,7 +141,7 @@ def export(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a Keras model into a verified integer .tflite file."""
+    """Turn a Keras model into a verified .tflite file, of integers unless the recipe says otherwise."""
     with _job("export") as console:
         from keras_gru_plus_export.bundle import export as run
         from keras_gru_plus_export.models import import_modules, load_model

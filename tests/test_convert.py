@@ -221,8 +221,6 @@ def test_wrong_arguments_are_refused_before_anything_runs() -> None:
         convert(model.float_model())
     with pytest.raises(ValueError, match=r"Expected model .* to have its ranges set, got none; call .*calibrate"):
         convert(kgp.quantize_aware(model.float_model()))
-    with pytest.raises(ValueError, match="Expected an int8 recipe for export, got 'none'"):
-        convert(kgp.quantize_aware(model.float_model(), "none"))
 
 
 def test_inputs_without_time_convert_whole_and_cannot_step() -> None:

@@ -710,7 +710,7 @@ def test_recipes_are_plain_data():
     [
         (
             lambda: kgp.Recipe.get("int7"),
-            "Expected `recipe` to be one of int8, int8_per_channel, int16x8, none, got 'int7'",
+            "Expected `recipe` to be one of int8, int8_per_channel, int16x8, float16, none, got 'int7'",
         ),
         (lambda: kgp.Recipe(bits=4), r"Expected `bits` to be 8 or 0 \(float\), got 4"),
         (lambda: kgp.Recipe(weights="per_row"), "Expected `weights` to be one of per_tensor, per_channel, got"),

@@ -25,7 +25,7 @@ from ._report_text import (
 if TYPE_CHECKING:
     from .analyze import Analysis
     from .report import Report, TapRange
-    from .results import Result
+    from .results import OutputResult, Result
 
 #: Grids that the kernels fix; the others are set by data.
 FIXED = ("gate", "unit", "double")
@@ -127,7 +127,7 @@ def result_rows(report: Report) -> list[ResultRow]:
             score=score(metric, row.score),
             change=NONE if row.runtime == "float" else change(metric, row.score, reference),
             agreement=percent(row.agreement),
-            largest=NONE if row.largest_lsb is None else count(row.largest_lsb),
+            largest=_largest(row),
             mean=NONE if row.mean_lsb is None else f"{row.mean_lsb:.3f}",
             worse=is_worse(metric, row.score, reference),
             reason=row.reason,
@@ -152,11 +152,17 @@ def output_rows(report: Report) -> list[OutputRow]:
                     score=score(metric, row.score),
                     change=NONE if result.runtime == "float" else change(metric, row.score, reference.score),
                     agreement=percent(row.agreement),
-                    largest=NONE if row.largest_lsb is None else count(row.largest_lsb),
+                    largest=_largest(row),
                     worse=is_worse(metric, row.score, reference.score),
                 )
             )
     return found
+
+
+def _largest(row: Result | OutputResult) -> str:
+    if row.largest_difference is not None:
+        return significant(row.largest_difference, 2)
+    return NONE if row.largest_lsb is None else count(row.largest_lsb)
 
 
 def sample_text(report: Report) -> str:

@@ -17,8 +17,15 @@ NONE = "–"
 
 
 def kind_of(recipe: dict[str, Any]) -> str:
-    """What a recipe's files are called: "int8", or "int16x8" with 16-bit activations."""
+    """What a recipe's files are called: "int8", "int16x8" with 16-bit activations, "float32" or "float16"."""
+    if recipe.get("bits", 8) != 8:
+        return f"float{recipe['bits'] or 32}"
     return "int16x8" if recipe.get("activation_bits") == 16 else "int8"
+
+
+def is_float(recipe: dict[str, Any]) -> bool:
+    """Whether a recipe's files are in floating point."""
+    return kind_of(recipe).startswith("float")
 
 
 def count(number: int) -> str:

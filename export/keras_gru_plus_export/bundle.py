@@ -66,8 +66,8 @@ def export(
     the directory appears whole or not at all.
 
     Args:
-        model: a float model (then `calibration` is needed; Keras' own GRU layers are adopted) or one from
-            `quantize_aware` with its ranges set.
+        model: a float model (then `calibration` is needed, but for recipes "none" and "float16"; Keras' own GRU
+            layers are adopted) or one from `quantize_aware` with its ranges set.
         directory: created; if it exists and is not empty, `force` replaces it.
         mode, target, io, timesteps, keep_names: see `convert`.
         recipe: for a float model, see `quantize_aware`.
@@ -160,8 +160,8 @@ def prepare(
     else:
         adopted = from_keras(model) if has_keras_gru(model) else model
         quantized, float_model = quantize_aware(adopted, recipe), model
-    if not quantized.recipe.bits:
-        raise ValueError(f"Expected an int8 recipe for export, got {quantized.recipe.name!r} (float).")
+    if not quantized.recipe.quantized:
+        return quantized, float_model, None
     kept = None
     if calibration is not None:
         progress("calibrating")
@@ -210,6 +210,8 @@ def _random(model: QuantizedModel, name: str, identity: int, shape: tuple[int, .
     if graph.reads_indices(identity):
         rows = min(node.layer.input_dim for node in graph.readers(identity))
         return generator.integers(0, rows, shape).astype(np.int32)
+    if not model.recipe.quantized:
+        return generator.normal(0, 1, shape).astype(np.float32)
     bound = float(model.taps.all()[f"{name}/input"].bound())
     scale, shift = graph.scalings().get(identity, (1.0, 0.0))
     return ((generator.normal(0, bound / 3, shape) - shift) / scale).astype(np.float32)
@@ -250,6 +252,8 @@ def build_report(
 ) -> tuple[Report, dict[str, bytes]]:
     """Converts `modes`, verifies them, and returns the report and the bytes by file name."""
     labels = checked_labels(model, labels)
+    if not model.recipe.quantized:
+        io = "float"
     window = next((data.inputs[name].shape[1] for name in open_inputs(model)), None)
     compared = list(modes)
     if all(m != "sequence" for m in modes):
@@ -272,15 +276,17 @@ def build_report(
         metric=metric,
         runtime_python=runtime_python,
     )
-    written = plain if io == "int8" else {m: converted(m, io) for m in modes}
-    if io == "float":
+    again = io == "float" and model.recipe.quantized
+    written = {m: converted(m, io) for m in modes} if again else plain
+    if again:
         _check_float(plain[modes[0]], written[modes[0]], modes[0], data)
     written = {m: labelled(content, labels) for m, content in written.items()}
     progress("measuring the arena")
     entries, files = [], {}
     for m in modes:
         files[names[m]] = written[m]
-        entries.append(file_of(names[m], m, written[m], analyze(written[m]), _arena(written[m], m, data)))
+        arena = None if model.recipe.bits == 16 else _arena(written[m], m, data)
+        entries.append(file_of(names[m], m, written[m], analyze(written[m]), arena))
     taps = tap_ranges(model, data)
     report = Report(
         title=title or model.name,

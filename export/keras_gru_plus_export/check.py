@@ -77,6 +77,56 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool, bits: int = 8
         raise ConversionError(f"Expected an operator for each of the model's taps, found none for {', '.join(lost)}.")
 
 
+def check_float(model: ModelT, expected: Expected, bits: int) -> None:
+    """Checks that a converted model is in floating point throughout and has the model's kernels.
+
+    Args:
+        model: the file.
+        expected: what it must contain.
+        bits: of weights, 32 or 16; with 16 each is a float16 constant behind a DEQUANTIZE.
+
+    Raises:
+        ConversionError: names the operator, what was expected and what the file has.
+    """
+    missing = tflite.without_producer(model)
+    if missing:
+        raise ConversionError(f"Expected every tensor to be written before it is read, got {missing[0]}.")
+    wanted = np.float16 if bits == 16 else np.float32
+    kernels = [weights.kernel.T.astype(wanted).ravel() for weights in expected.kernels.values()]
+    for graph in model.subgraphs:
+        halves = {
+            op.outputs[0]: op.inputs[0]
+            for op in graph.operators
+            if tflite.op_name(model, op) == "DEQUANTIZE" and graph.tensors[op.inputs[0]].type == TYPE.FLOAT16
+        }
+        for op in graph.operators:
+            name = tflite.op_name(model, op)
+            types = {graph.tensors[index].type for index in (*op.inputs, *op.outputs) if index >= 0}
+            if not types <= {TYPE.FLOAT32, *_INSIDE} and not set(op.outputs) <= set(halves):
+                found = ", ".join(
+                    sorted({tflite.type_name(graph.tensors[i]) for i in (*op.inputs, *op.outputs) if i >= 0})
+                )
+                raise ConversionError(
+                    f"Expected float32 throughout, got {found} in {name} at {_describe(graph, op)}."
+                )
+            if tflite.op_code(model, op) in LINEAR:
+                weights = graph.tensors[halves.get(op.inputs[1], op.inputs[1])]
+                if tflite.is_constant(model, weights) and not _among(
+                    tflite.constant(model, weights), kernels, op, model
+                ):
+                    raise ConversionError(
+                        f"Expected the weights of {name} that writes {_describe(graph, op)} to be the model's in "
+                        f"float{bits}, got others of shape {list(weights.shape)} in {tflite.type_name(weights)}."
+                    )
+
+
+def _among(found: np.ndarray, kernels: list[np.ndarray], op: tflite.OperatorT, model: ModelT) -> bool:
+    """Whether a kernel in the file's order is one of `kernels`, channels first."""
+    if tflite.op_code(model, op) == OP.DEPTHWISE_CONV_2D:
+        found = np.moveaxis(found, -1, 0)
+    return any(found.dtype == kernel.dtype and np.array_equal(found.ravel(), kernel) for kernel in kernels)
+
+
 def tap_of(tensor: TensorT, expected: Expected) -> str | None:
     """Key of the tap that a tensor's operation belongs to; the last of those that were fused into it."""
     order = list(expected.taps)

@@ -1,4 +1,4 @@
-"""`convert`: a quantized Keras model to the bytes of an int8 or int16x8 `.tflite` file."""
+"""`convert`: a model from `quantize_aware` to the bytes of an int8, int16x8 or float `.tflite` file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.model import input_name, whole_zero_point
 
 from . import tflite, worker
-from .check import check, tap_of
-from .graph import MODES, Expected, GraphNetwork
+from .check import check, check_float, tap_of
+from .floating import network_of
+from .graph import MODES, Expected
 from .passes import PassError
 from .passes.carried_state import carried_state
 from .passes.dead_loop_variables import dead_loop_variables
@@ -47,7 +48,7 @@ def convert(
     timesteps: int | None = None,
     keep_names: bool = False,
 ) -> bytes:
-    """An int8 or int16x8 `.tflite` file that computes what `model` computes, one sample (batch 1) at a time.
+    """An int8, int16x8 or float `.tflite` file that computes what `model` computes, one sample (batch 1) at a time.
 
     Args:
         model: from `quantize_aware`, calibrated or trained.
@@ -58,7 +59,7 @@ def convert(
         target: "litert" (LiteRT and tflite-runtime), or "tflm" (TFLite Micro with CMSIS-NN: operators that are
             fast there; the file runs on the others as well).
         io: "int8" for integers, int16 with recipe "int16x8", or "float" for float32 inputs, outputs and states
-            around the integers inside.
+            around the integers inside. Recipes "none" and "float16" have float ends, whichever is given.
         timesteps: length of the window for a model whose time dimension is open.
         keep_names: name internal tensors by their taps instead of stripping names.
 
@@ -76,8 +77,11 @@ def convert(
             f"Expected a model with ranges, got {type(model).__name__} {getattr(model, 'name', '')!r}; "
             "call calibrate(quantize_aware(model), data) first."
         )
-    if not model.recipe.bits:
-        raise ValueError("Expected an int8 recipe for export, got 'none' (float).")
+    if model.recipe.bits == 16 and target == "tflm":
+        raise ValueError(
+            "Expected target 'litert' for recipe 'float16', got 'tflm', which has no float16 weights; use 'none' or "
+            "'int8'."
+        )
     model.require_ranges()
     if mode != "sequence":
         check_steps(model)
@@ -87,6 +91,9 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="kgp-") as directory:
         with _quiet_tensorflow():
             tf.saved_model.save(module, directory, signatures=module.function)
+        if not model.recipe.quantized:
+            floats = model.recipe.bits or 32
+            return _finish_float(worker.shared.convert(directory, floats=floats), module, floats, keep_names)
         raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
     bits = model.recipe.activation_bits
     return _finish(raw, module, target=target, io=io, per_channel=per_channel, bits=bits, keep_names=keep_names)
@@ -132,6 +139,21 @@ def _finish(
         strip(flat, keep_names=keep_names)
     except PassError as error:
         raise ConversionError(f"The converted graph is not one that can be made int{bits}: {error}.") from None
+    return tflite.dump(flat)
+
+
+def _finish_float(raw: bytes, module: _Module, bits: int, keep_names: bool) -> bytes:
+    """The passes that have nothing to do with integers."""
+    flat = tflite.load(raw)
+    try:
+        dead_loop_variables(flat)
+        narrow_shapes(flat)
+        check_float(flat, module.expected, bits)
+        name_inputs_and_outputs(flat, module.inputs, module.outputs)
+        reshape_options(flat)
+        strip(flat, keep_names=keep_names)
+    except PassError as error:
+        raise ConversionError(f"The converted graph is not one that can be made float{bits}: {error}.") from None
     return tflite.dump(flat)
 
 
@@ -237,7 +259,7 @@ class _Module(tf.Module):
             present = dict(zip(states, tensors[len(names) :]))
             if mode == "stateful":
                 present = {name: variable.read_value() for name, variable in self.variables_.items()}
-            network = GraphNetwork(model, mode, lambda name, shape: present[name])
+            network = network_of(model, mode, lambda name, shape: present[name])
             with tf.name_scope("main"):  # so that no name here is the tail of one in a loop's body
                 values = network.run(list(tensors[: len(names)]))
             self.expected = network.expected

@@ -55,11 +55,6 @@ class Expected:
         self.factors += [float(value) for value in values if value]
 
 
-def fake_quant(value: Any, bounds: tuple[float, float]) -> Any:
-    """`value` on the 8-bit grid with this range."""
-    return tf.quantization.fake_quant_with_min_max_vars(value, *bounds, num_bits=8)
-
-
 def _numbers(bounds: tuple[Any, Any]) -> tuple[float, float]:
     return float(bounds[0]), float(bounds[1])
 
@@ -118,7 +113,15 @@ class GraphNetwork(Network):
         """The input as it is scaled and shifted: the file's scale and zero point say what it was before."""
         key = f"{name}/input"
         self.expected.units[name] = (float(self.bounds[key]), scale, shift)
-        return Value(fake_quant(tensor, UNIT), Grid.UNIT, key, self.bounds[key])
+        return Value(self.fake_quant(tensor, UNIT), Grid.UNIT, key, self.bounds[key])
+
+    def fake_quant(self, value: Any, bounds: tuple[float, float]) -> Any:
+        """`value` on the 8-bit grid with this range."""
+        return tf.quantization.fake_quant_with_min_max_vars(value, *bounds, num_bits=8)
+
+    def on_tap(self, key: str, value: Any) -> Any:
+        """`value`, which no operator made anew, on the grid of tap `key`."""
+        return self.fake_quant(value, self.expected.ranges[key])
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
         name = value.op.name
@@ -129,16 +132,16 @@ class GraphNetwork(Network):
         self.expected.taps[name] = key
         if name in self._aliases:
             self.expected.taps[self._aliases[name]] = key
-        return fake_quant(value, self.expected.ranges[key])
+        return self.on_tap(key, value)
 
     def join(self, key: str, values: list[Value], axis: int) -> Any:
         bounds = self.expected.ranges[key]
         factors = [self.number(float(value.unit) * NEARLY_ONE) for value in values]
-        parts = [fake_quant(value.tensor * factor, bounds) for value, factor in zip(values, factors)]
+        parts = [self.fake_quant(value.tensor * factor, bounds) for value, factor in zip(values, factors)]
         return self.tap(key, tf.concat(parts, axis))
 
     def rounded(self, x: Value, tensor: Any) -> Any:
-        return fake_quant(tensor, UNIT if x.grid is Grid.UNIT else self.expected.ranges[x.key])
+        return self.fake_quant(tensor, UNIT) if x.grid is Grid.UNIT else self.on_tap(x.key, tensor)
 
     def moved(self, x: Value, tensor: Any) -> Value:
         # The converter may move a RESHAPE into the operator before it, whose result then has this name.
@@ -187,6 +190,12 @@ class GraphNetwork(Network):
         marked = tf.math.sin(value, name=f"table{len(self.expected.tables)}_x")
         self.expected.tables[marked.op.name] = activation
         return marked
+
+    def cell(self, layer: GRUPlus, scope: str, unit: Any) -> Any:
+        """The arithmetic of a recurrent layer's cell."""
+        from .recurrence import GraphCell
+
+        return GraphCell(layer, self, scope, unit)
 
     def recurrent(self, call: Call, layer: GRUPlus, x: Value, states: list[Value], flip: bool = False) -> list[Value]:
         from .recurrence import Recurrence

@@ -96,6 +96,9 @@ def _score_tile(report: Report) -> Tile:
     metric, main = report.verification.metric, rows.main_result(report)
     if main is None:
         return Tile(f"{text.kind_of(report.recipe)} model", text.NONE, "", "not run on any runtime", warn=True)
+    if main.score is None and main.largest_difference is not None:
+        label = f"{text.kind_of(report.recipe)} file and Keras differ by"
+        return Tile(label, text.significant(main.largest_difference, 2), "", f"on {text.runtime_name(main.runtime)}")
     if main.score is None:
         lsb = text.NONE if main.largest_lsb is None else text.count(main.largest_lsb)
         label = f"{text.kind_of(report.recipe)} and fake-quant differ by"

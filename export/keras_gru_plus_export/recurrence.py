@@ -14,7 +14,7 @@ from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization.cells import FakeQuant
 from keras_gru_plus.quantization.network import Call, Value
 
-from .graph import UNIT, GraphNetwork, broken_splat, fake_quant
+from .graph import UNIT, GraphNetwork, broken_splat
 
 
 class GraphCell(FakeQuant):
@@ -95,7 +95,7 @@ class Recurrence:
 
     def __init__(self, network: GraphNetwork, call: Call, layer: GRUPlus, unit: float) -> None:
         self.network, self.layer, self.scope = network, layer, call.scope
-        self.cell = GraphCell(layer, network, call.scope, unit)
+        self.cell = network.cell(layer, call.scope, unit)
         self.variant = self.cell.cell
         self.mask = call.mask
         #: Whether the output is something else than the first state.
@@ -105,7 +105,7 @@ class Recurrence:
         """Output and, with `return_state`, the states, for x `(1, timesteps, features)`."""
         outside = None
         if self.mask is not None:
-            outside = fake_quant(1.0 - self.mask, (0.0, 1.0))
+            outside = self.network.fake_quant(1.0 - self.mask, (0.0, 1.0))
             self.network.expected.add_factors([1.0])
         if self.network.mode == "sequence":
             output, new = self._loop(x, states, flip, outside)
@@ -115,7 +115,11 @@ class Recurrence:
 
     def _on_grid(self, name: str, value: Any) -> Any:
         """`value` on the grid of tap `name`; "x" is a delayed input."""
-        return fake_quant(value, UNIT if name == "x" else self.network.expected.ranges[f"{self.scope}/{name}"])
+        return (
+            self.network.fake_quant(value, UNIT)
+            if name == "x"
+            else self.network.on_tap(f"{self.scope}/{name}", value)
+        )
 
     def _select(self, name: str, new: Any, old: Any, inside: Any, outside: Any) -> Any:
         """New values at steps inside of the mask, old ones outside; exact, since the mask has 0 and 1 only."""

@@ -15,6 +15,7 @@ class OutputResult:
     agreement: float | None = None
     largest_lsb: int | None = None
     mean_lsb: float | None = None
+    largest_difference: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Result:
         agreement: share of samples with the fake-quant model's class; for metric "mae", and for a single
             output without a metric, share of values within 1 LSB of it.
         largest_lsb, mean_lsb: difference from the fake-quant model in steps of the output's grid.
+        largest_difference: from the model, of a file that is in floating point.
         seconds: for all samples.
         reason: why it did not run.
         outputs: of a model with several outputs, each of them.
@@ -41,6 +43,7 @@ class Result:
     agreement: float | None = None
     largest_lsb: int | None = None
     mean_lsb: float | None = None
+    largest_difference: float | None = None
     seconds: float | None = None
     reason: str | None = None
     outputs: list[OutputResult] = dataclasses.field(default_factory=list)
@@ -48,7 +51,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Equality:
-    """Whether two modes' files gave the same integers on one runtime, at all outputs."""
+    """Whether two modes' files gave the same outputs on one runtime: integers, or floats within `TOLERANCES`."""
 
     runtime: str
     mode: str

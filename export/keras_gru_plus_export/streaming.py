@@ -15,7 +15,7 @@ from keras_gru_plus.quantization.layers.timing import Frame
 from keras_gru_plus.quantization.model import input_name
 from keras_gru_plus.quantization.network import Node
 
-from .graph import GraphNetwork
+from .floating import network_of
 
 
 def frames(model: QuantizedModel) -> tuple[dict[int, Frame], list[tuple[keras.layers.Layer, str]]]:
@@ -113,7 +113,7 @@ def state_shapes(model: QuantizedModel, mode: str, shapes: list[list[int]]) -> d
         return tf.zeros(shape)
 
     def compute(*tensors: Any) -> None:
-        GraphNetwork(model, mode, nothing).run(list(tensors))
+        network_of(model, mode, nothing).run(list(tensors))
 
     # The graph says what it remembers.
     specs = [tf.TensorSpec(shape, kind) for shape, kind in zip(shapes, input_types(model), strict=True)]

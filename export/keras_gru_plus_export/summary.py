@@ -50,6 +50,8 @@ def _recurrent(layer: Any) -> dict[str, Any]:
 
 def tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
     """Every tap's grid, and what the data did there."""
+    if not model.recipe.quantized:
+        return []
     observed = reach(model, data.inputs)
     ranges = []
     for key, tap in model.taps.all().items():
@@ -137,8 +139,8 @@ def _loss(metric: str | None, scores: dict[str, float | None], kind: str, where:
 
 def _coarse_kernels(model: QuantizedModel) -> list[str]:
     """Recurrent layers whose input is so wide that the joint grid of `[x, h]` leaves their own kernel few bits."""
-    found = []
-    for node in model._graph.nodes:
+    found: list[str] = []
+    for node in model._graph.nodes if model.recipe.quantized else ():
         layer = node.layer
         if not isinstance(layer, GRUPlus) or "recurrent_kernel" not in layer.variant.weights(1, 1, True):
             continue

@@ -56,13 +56,14 @@ def show_report(report: Report, console: Console) -> None:
 
 
 def _results(report: Report, metric: str) -> Table:
+    floating = text.is_float(report.recipe)
     table = _table(
         f"Results on {rows.sample_text(report)}",
         ("runs on", "left"),
         (metric, "right"),
         ("to float\npoints" if report.verification.metric == "accuracy" else "to float", "right"),
-        ("agree with\nfake-quant", "right"),
-        ("largest\nLSB", "right"),
+        ("agree with\nKeras" if floating else "agree with\nfake-quant", "right"),
+        ("largest\ndifference" if floating else "largest\nLSB", "right"),
         ("version", "left"),
     )
     found = rows.result_rows(report)

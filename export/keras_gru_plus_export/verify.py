@@ -3,7 +3,8 @@
 Float Keras, fake-quant Keras, LiteRT (XNNPACK and reference kernels), TFLite Micro and, from another
 environment, tflite-runtime. Within a runtime `step` and `stateful` must give what `sequence` gives,
 bit for bit; against the fake-quant model a recurrent state may be some LSB away (runtimes round at
-most 1 LSB apart in each operator, and a state feeds that back).
+most 1 LSB apart in each operator, and a state feeds that back). A file in floating point must give what
+the Keras model gives, within `TOLERANCES`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,14 @@ from .results import Equality, OutputResult, Result, Verification
 from .streaming import is_timed
 
 RUNTIMES = ("litert", "litert-reference", "tflm", "tflite-runtime", "tflite-runtime-reference")
+#: What a result has of each output.
+FIGURES = ("score", "agreement", "largest_lsb", "mean_lsb", "largest_difference")
 #: Samples on which the modes are compared with each other.
 COMPARED = 16
+#: Bits of the weights of a file in floating point → by how much of its largest output (at least 1) it may differ
+#: from Keras. Runtimes add in another order and have other exponentials: some 2^-24 for each of the operators, which
+#: a state feeds back. Weights in float16 are rounded by 2^-12 of themselves.
+TOLERANCES = {32: 1e-5, 16: 1e-2}
 
 
 def verify(
@@ -53,7 +60,7 @@ def verify(
 
     Args:
         model: the fake-quant model.
-        files: mode → file with integer inputs and outputs.
+        files: mode → file with integer inputs and outputs, or floats where the recipe quantizes nothing.
         data: samples, with targets for a score.
         mode: the file whose results are reported.
         float_model: scored as "float"; by default the quantized model's layers without quantization.
@@ -64,7 +71,8 @@ def verify(
 
     Raises:
         DataError: targets that do not fit the outputs, or an unknown metric.
-        ConversionError: a file fails on a runtime that is there, or modes differ within a runtime.
+        ConversionError: a file fails on a runtime that is there, modes differ within a runtime, or a file in floating
+            point differs from the model.
     """
     names = output_names(model)
     check_metric(metric, names)
@@ -78,6 +86,9 @@ def verify(
     signature, tensors = tflite.signature(flat), flat.subgraphs[0].tensors
     grids = {name: tflite.grid(tensors[signature.outputs[name]]) for name in names}
     integers = {key: _integers(array, tensors[signature.inputs[key]]) for key, array in data.inputs.items()}
+    size = max(1.0, *(float(np.abs(array).max()) for array in reference.values()))
+    floats = 0 if model.recipe.quantized else model.recipe.bits or 32
+    tolerance = TOLERANCES[floats] * size if floats else 0.0
 
     def result(runtime: str, version: str, predictions: dict[str, np.ndarray], **found: Any) -> Result:
         """Scores and, but for the reference itself, differences from it."""
@@ -87,14 +98,16 @@ def verify(
             value = None if judge is None or target is None else score(judge, prediction, target)
             against = {}
             if predictions is not reference:
-                against = _against(prediction, reference[name], _grid(grids[name]), judge)
+                against = _against(prediction, reference[name], grids[name], judge, tolerance)
             rows[name] = OutputResult(name, judge, value, **against)
         figures = dataclasses.asdict(rows[main])
-        figures = {key: figures[key] for key in ("score", "agreement", "largest_lsb", "mean_lsb")}
+        figures = {key: figures[key] for key in FIGURES}
         several = list(rows.values()) if len(names) > 1 else []
         return Result(runtime, version, len(data), **figures, **found, outputs=several)
 
-    results = [result("float", keras.__version__, truth), result("fake_quant", keras.__version__, reference)]
+    results = [result("float", keras.__version__, reference if floats else truth)]
+    if not floats:
+        results.append(result("fake_quant", keras.__version__, reference))
     equalities: list[Equality] = []
     confusion = {}
     if metrics[main] == "accuracy" and main in targets and reference[main].shape[-1] > 1:
@@ -102,6 +115,9 @@ def verify(
     for runtime in RUNTIMES:
         python = runtime_python if runtime.startswith("tflite-runtime") else None
         version = host.version(runtime, python)
+        if floats == 16 and runtime == "tflm":
+            results.append(Result(runtime, reason="has no float16 weights"))
+            continue
         if version is None:
             if runtime in ("litert", "tflm"):
                 results.append(Result(runtime, reason="not installed"))
@@ -109,10 +125,18 @@ def verify(
         try:
             run = host.run_timed(files[mode], integers, runtime=runtime, mode=mode, python=python)
             raw = _whole(model, mode, run.outputs, reference)
-            equalities += _compare_modes(model, files, integers, mode, runtime, python, raw)
+            # Whatever the weights, the modes have the same ones.
+            within = TOLERANCES[32] * size if floats else 0.0
+            equalities += _compare_modes(model, files, integers, mode, runtime, python, raw, within)
         except host.RuntimeFailure as failure:
             raise ConversionError(f"Expected the file to run on {runtime}, but: {failure}") from None
-        predictions = {name: host.dequantize(raw[name], _grid(grids[name])) for name in names}
+        predictions = {name: _real(raw[name], grids[name]) for name in names}
+        largest = max(_difference(predictions[name], reference[name]) for name in names) if floats else 0.0
+        if largest > tolerance:
+            raise ConversionError(
+                f"Expected the file to give what the Keras model gives on {runtime} (within {tolerance:g}), got a "
+                f"difference of {largest:g}."
+            )
         results.append(result(runtime, version, predictions, seconds=round(run.seconds, 3)))
         if "float" in confusion:
             confusion[runtime] = _confusion(predictions[main], targets[main])
@@ -139,10 +163,13 @@ def _judged(
     return metrics, targets
 
 
-def _grid(grid: tflite.Grid | None) -> tflite.Grid:
-    if grid is None:
-        raise ConversionError("Expected every output of the file to be integers, got one without a grid.")
-    return grid
+def _real(array: np.ndarray, grid: tflite.Grid | None) -> np.ndarray:
+    return array if grid is None else host.dequantize(array, grid)
+
+
+def _difference(array: np.ndarray, reference: np.ndarray) -> float:
+    apart = np.abs(array - reference)
+    return float(apart.max()) if np.isfinite(apart).all() else float("inf")
 
 
 def _integers(array: np.ndarray, tensor: tflite.TensorT) -> np.ndarray:
@@ -174,12 +201,22 @@ def _whole(
     return found
 
 
-def _against(prediction: np.ndarray, reference: np.ndarray, grid: tflite.Grid, metric: str | None) -> dict[str, Any]:
-    steps = np.abs(np.rint(prediction / grid.scale) - np.rint(reference / grid.scale))
+def _against(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    grid: tflite.Grid | None,
+    metric: str | None,
+    tolerance: float = 0.0,
+) -> dict[str, Any]:
+    """Agreement and differences: in steps of the grid, or without one, in floating point, against `tolerance`."""
+    step, most = (grid.scale, 1.0) if grid else (1.0, tolerance)
+    steps = np.abs(np.rint(prediction / step) - np.rint(reference / step)) if grid else np.abs(prediction - reference)
     if metric == "accuracy" or (metric is None and reference.shape[-1] > 1):
         agreement = float((classes(prediction) == classes(reference)).mean())
     else:
-        agreement = float((steps <= 1).mean())
+        agreement = float((steps <= most).mean())
+    if grid is None:
+        return {"agreement": agreement, "largest_difference": _difference(prediction, reference)}
     return {"agreement": agreement, "largest_lsb": int(steps.max()), "mean_lsb": float(steps.mean())}
 
 
@@ -198,14 +235,16 @@ def _compare_modes(
     runtime: str,
     python: str | None,
     raw: dict[str, np.ndarray],
+    within: float,
 ) -> list[Equality]:
-    """The files of the other modes on the first samples, against `mode`'s outputs."""
+    """The files of the other modes on the first samples, against `mode`'s outputs; `within` is for floats."""
     few = {key: array[:COMPARED] for key, array in integers.items()}
     found = []
     for other in files:
         if other == mode:
             continue
         got = _whole(model, other, host.run(files[other], few, runtime=runtime, mode=other, python=python), raw)
-        differing = sum(int((array != raw[name][:COMPARED]).sum()) for name, array in got.items())
+        apart = {name: np.abs(array.astype(np.float64) - raw[name][:COMPARED]) for name, array in got.items()}
+        differing = sum(int((~(array <= within)).sum()) for array in apart.values())
         found.append(Equality(runtime, other, mode, len(next(iter(few.values()))), differing))
     return found

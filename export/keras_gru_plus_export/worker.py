@@ -36,13 +36,16 @@ class Converter:
         self._log: Any = None
         self._lock = threading.Lock()
 
-    def convert(self, saved_model: str, *, per_channel: bool, variables: bool) -> bytes:
+    def convert(
+        self, saved_model: str, *, per_channel: bool = False, variables: bool = False, floats: int | None = None
+    ) -> bytes:
         """The raw `.tflite` bytes for a SavedModel.
 
         Args:
             saved_model: directory.
             per_channel: weights of dense layers per channel instead of per tensor.
             variables: the graph has resource variables, to be made int8.
+            floats: 32 or 16 for a graph that stays in floating point, with weights of so many bits.
 
         Raises:
             ConversionError: with the converter's own words, or the signal that ended it.
@@ -54,6 +57,7 @@ class Converter:
                 "output": str(output),
                 "per_channel": per_channel,
                 "variables": variables,
+                "floats": floats,
             }
             answer = self._ask(json.dumps(request))
             if answer.get("error"):
@@ -152,13 +156,23 @@ def _convert(request: dict[str, Any]) -> None:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(request["saved_model"])
-    # Quantizes weights; activations already have their fake-quants. Never its calibrator, which crashes.
+    converter.exclude_conversion_metadata = True
+    if request["floats"] == 16:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    if request["floats"] is None:
+        _quantize(converter, request)
+    Path(request["output"]).write_bytes(converter.convert())
+
+
+def _quantize(converter: Any, request: dict[str, Any]) -> None:
+    """Quantizes weights; activations already have their fake-quants. Never its calibrator, which crashes."""
+    import tensorflow as tf
+
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    converter.exclude_conversion_metadata = True
     converter._experimental_disable_per_channel_quantization_for_dense_layers = not request["per_channel"]
     converter._experimental_variable_quantization = request["variables"]
-    Path(request["output"]).write_bytes(converter.convert())
 
 
 def _serve() -> None:

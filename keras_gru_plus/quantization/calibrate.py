@@ -48,7 +48,7 @@ def calibrate(
         raise TypeError(f"Expected a model from quantize_aware, got {type(model).__name__}.")
     if percentile is not None and not 50 < percentile <= 100:
         raise ValueError(f"Expected `percentile` to be in (50, 100], got {percentile!r}.")
-    if not model.recipe.bits:
+    if not model.recipe.quantized:
         return model
     batches = data
     if not isinstance(data, Batches):
@@ -118,6 +118,6 @@ class FreezeRanges(keras.callbacks.Callback):
     def _set(self, frozen: bool) -> None:
         if not isinstance(self.model, QuantizedModel):
             raise TypeError(f"Expected a model from quantize_aware, got {type(self.model).__name__}.")
-        if self.model.recipe.bits and self.model.taps.frozen != frozen:
+        if self.model.recipe.quantized and self.model.taps.frozen != frozen:
             self.model.taps.frozen = frozen
             self.model.make_train_function(force=True)

@@ -234,7 +234,7 @@ class QuantizedModel(keras.Model):
         self.recipe = recipe
         self._tracer = tracer  # keeps alive what the graph names
         self._graph = tracer.network(clone)
-        if recipe.bits:
+        if recipe.quantized:
             self.taps = TapStore(recipe, name="taps")
             self._create_taps()
 
@@ -254,7 +254,7 @@ class QuantizedModel(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The model's outputs, as the int8 file will compute them."""
-        if not self.recipe.bits:
+        if not self.recipe.quantized:
             return super().call(inputs, training=training, mask=mask)
         training = bool(training)
         values = FakeQuantNetwork(self._graph, self.taps, training).run(self._flat(inputs))
@@ -270,7 +270,7 @@ class QuantizedModel(keras.Model):
 
     def require_ranges(self) -> None:
         """Raises ValueError if the ranges were never set."""
-        if self.recipe.bits and not float(np.asarray(self.taps.ranges_set)):
+        if self.recipe.quantized and not float(np.asarray(self.taps.ranges_set)):
             raise ValueError(
                 f"Expected model {self.name!r} to have its ranges set, got none; call "
                 "keras_gru_plus.calibrate(model, data) or train it first."
@@ -313,8 +313,8 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
         model: Functional or Sequential model, nested ones too, of the layers in
             `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus and Bidirectional, Dense, convolutions,
             BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding, masking.
-        recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" (float, exactly the
-            model given) or a `Recipe`.
+        recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" or "float16" (exactly
+            the model given; they differ in the file) or a `Recipe`.
 
     Raises:
         ValueError: a layer or activation that cannot be quantized (named, with the list of those that

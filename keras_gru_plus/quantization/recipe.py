@@ -15,7 +15,8 @@ class Recipe:
 
     Attributes:
         name: what reports call it.
-        bits: bits of weights; 8, or 0 for no quantization at all.
+        bits: of weights in the file; 8 for a quantized model, or for one that stays in floating point 16 (float16) or
+            0 (float32).
         weights: "per_tensor" (one scale a matrix, smallest file) or "per_channel" (one scale a
             column: 12 bytes a column in the file, finer where columns differ in size).
         activation_bits: bits of activations, states and element-wise weights, 8 or 16; 16 takes weights per tensor.
@@ -31,8 +32,8 @@ class Recipe:
     activation_bits: int = 8
 
     def __post_init__(self) -> None:
-        if self.bits not in (0, 8):
-            raise ValueError(f"Expected `bits` to be 8 or 0 (float), got {self.bits!r}.")
+        if self.bits not in (0, 8, 16):
+            raise ValueError(f"Expected `bits` to be 8, 16 (float16) or 0 (float32), got {self.bits!r}.")
         if self.weights not in WEIGHTS:
             raise ValueError(f"Expected `weights` to be one of {', '.join(WEIGHTS)}, got {self.weights!r}.")
         if self.activation_bits not in (8, 16):
@@ -43,6 +44,11 @@ class Recipe:
                 "Expected `bits` to be 8 and `weights` to be per_tensor with 16-bit activations, got "
                 f"{self.bits} and {self.weights}."
             )
+
+    @property
+    def quantized(self) -> bool:
+        """Whether anything is rounded in training: without, the model is the float model."""
+        return self.bits == 8
 
     @classmethod
     def get(cls, recipe: str | Recipe | dict[str, Any]) -> Recipe:
@@ -81,5 +87,6 @@ RECIPES = {
     "int8": Recipe("int8"),
     "int8_per_channel": Recipe("int8_per_channel", weights="per_channel"),
     "int16x8": Recipe("int16x8", activation_bits=16),
+    "float16": Recipe("float16", bits=16),
     "none": Recipe("none", bits=0),
 }
