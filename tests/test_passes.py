@@ -20,6 +20,7 @@ from keras_gru_plus_export.passes import PassError
 from keras_gru_plus_export.passes.carried_state import carried_state
 from keras_gru_plus_export.passes.dead_loop_variables import dead_loop_variables
 from keras_gru_plus_export.passes.float_io import float_io
+from keras_gru_plus_export.passes.full_offsets import full_offsets
 from keras_gru_plus_export.passes.labels import labels
 from keras_gru_plus_export.passes.relabel_inputs import relabel_inputs
 from keras_gru_plus_export.passes.reshape_options import reshape_options
@@ -612,6 +613,12 @@ def test_a_table_has_the_integers_of_the_gate_it_replaces(
     table_gates(m.model)
     assert kinds(m.model) == ["CAST", "ADD", "GATHER"]
     micro_equal(before, m.model, {"x": EVERY[None]})
+    full_offsets(m.model)
+    full = tflite.dump(m.model)
+    assert list(m.model.subgraphs[0].tensors[m.model.subgraphs[0].operators[1].inputs[1]].shape) == [1, 256]
+    micro_equal(before, m.model, {"x": EVERY[None]})
+    full_offsets(m.model)
+    assert tflite.dump(m.model) == full
 
 
 def test_a_float_gate_is_refused() -> None:

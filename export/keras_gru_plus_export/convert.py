@@ -22,6 +22,7 @@ from .passes import PassError
 from .passes.carried_state import carried_state
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
+from .passes.full_offsets import full_offsets
 from .passes.narrow_shapes import narrow_shapes
 from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
@@ -72,8 +73,7 @@ def convert(
 
     Raises:
         ValueError: unknown mode, target or io; steps that do not divide; ranges not set; open time dimension without
-            `timesteps`;
-            a model that cannot run step by step.
+            `timesteps`; a model that cannot run step by step.
         ConversionError: the converter failed or its file is not the model.
     """
     check_options(mode, target, io)
@@ -87,8 +87,8 @@ def convert(
     model.require_ranges()
     if steps_per_iteration < 1 or (steps_per_iteration > 1 and mode != "sequence"):
         raise ValueError(
-            f"Expected `steps_per_iteration` to be 1, or more in mode 'sequence', got {steps_per_iteration!r} in mode "
-            f"{mode!r}."
+            "Expected `steps_per_iteration` to be 1, or more in mode 'sequence', "
+            f"got {steps_per_iteration!r} in mode {mode!r}."
         )
     if mode != "sequence":
         check_steps(model)
@@ -147,6 +147,8 @@ def _finish(
             )
         if target == "tflm":
             _for_micro(flat, bits)
+            if steps_per_iteration > 1:  # instructions go before bytes
+                full_offsets(flat)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         signature = tflite.signature(flat)
         grids = {name: input_grid(*unit, bits) for name, unit in module.expected.units.items()}
