@@ -63,8 +63,8 @@ def test_inputs_that_the_file_does_not_have_and_models_that_are_none_are_refused
         cortex_m55.run(tiny_models.models()["stateful"], {"x": samples(1, 1, FEATURES)})
 
 
-#: 28 features, 28 steps, 32 units, target tflm: variant, gates, mode, steps an iteration → most instructions of a step,
-#: bytes of the file, bytes of the arena. They repeat exactly; what comes below may lower them.
+#: 28 features, 28 steps, 32 units, target tflm: variant, gates, mode, steps an iteration → most instructions of a
+#: step, bytes of the file, bytes of the arena. They repeat exactly.
 CEILINGS = {
     ("gru", "smooth", "sequence", 1): (21_300, 10_600, 4_450),
     ("gru", "smooth", "sequence", 4): (17_600, 14_200, 11_300),
