@@ -8,7 +8,18 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("sizes", "accuracy", "variants", "training", "memory", "zoo", "stock", "runtime", "platforms")
+BENCHMARKS = (
+    "sizes",
+    "accuracy",
+    "variants",
+    "training",
+    "memory",
+    "zoo",
+    "stock",
+    "runtime",
+    "platforms",
+    "cortex_m55",
+)
 
 
 def main() -> int:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tiny_models
@@ -56,6 +61,51 @@ def test_inputs_that_the_file_does_not_have_and_models_that_are_none_are_refused
     # The device's image has no variables.
     with pytest.raises(host.RuntimeFailure, match="Expected the Cortex-M55 to run the model"):
         cortex_m55.run(tiny_models.models()["stateful"], {"x": samples(1, 1, FEATURES)})
+
+
+#: 28 features, 28 steps, 32 units, target tflm: variant, gates, mode, steps an iteration → most instructions of a
+#: step, bytes of the file, bytes of the arena. They repeat exactly.
+CEILINGS = {
+    ("gru", "smooth", "sequence", 1): (21_300, 10_600, 4_450),
+    ("gru", "smooth", "sequence", 4): (17_600, 14_200, 11_300),
+    ("mgu", "smooth", "sequence", 1): (17_600, 8_000, 3_750),
+    ("mgu", "saturating", "sequence", 1): (13_200, 6_850, 3_100),
+    ("mgu", "saturating", "sequence", 4): (10_200, 8_600, 7_400),
+    ("mgu", "saturating", "step", 1): (9_100, 6_000, 1_950),
+}
+
+
+@needs_device
+@needs_tflm
+@pytest.mark.slow
+def test_instructions_file_and_arena_stay_below_their_ceilings(tmp_path: pathlib.Path) -> None:
+    # In a process of its own: warnings are errors in the tests, and TensorFlow is full of them.
+    benchmarks = pathlib.Path(__file__).parent.parent / "benchmarks"
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1])\n"
+        "import cortex_m55 as b\n"
+        "for name in sys.argv[3:]:\n"
+        "    variant, gates, mode, steps = name.split()\n"
+        "    window = b.STEPS if mode == 'sequence' else None\n"
+        "    data = b.convert(b.model_of(variant, gates), mode=mode, target='tflm', timesteps=window,\n"
+        "        steps_per_iteration=int(steps))\n"
+        "    pathlib.Path(sys.argv[2], name).write_bytes(data)\n"
+    )
+    names = [" ".join(map(str, key)) for key in CEILINGS]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", code, str(benchmarks), str(tmp_path), *names], env=environment, check=True)
+    for (variant, gates, mode, steps), ceiling in CEILINGS.items():
+        data = (tmp_path / f"{variant} {gates} {mode} {steps}").read_bytes()
+        length = 28 if mode == "sequence" else 1
+        inputs = {"x": samples(1, length, 28)}
+        if mode == "step":
+            inputs["state_layer"] = samples(1, 32)
+        run = cortex_m55.run(data, inputs, count=True)
+        found = (run.instructions / length, len(data), run.arena)
+        assert all(value <= most for value, most in zip(found, ceiling, strict=True)), (variant, gates, mode, found)
+        wanted = host.run(data, inputs, runtime="tflm", mode=mode)
+        for name, array in run.outputs.items():
+            np.testing.assert_array_equal(array.reshape(wanted[name].shape), wanted[name])
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

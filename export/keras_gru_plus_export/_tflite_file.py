@@ -104,13 +104,14 @@ def dump(model: ModelT) -> bytes:
 
 
 def _with_shared_parts(graph: schema.SubGraphT) -> schema.SubGraphT:
-    """A copy of the graph whose equal quantizations and equal operator options are packed once."""
+    """A copy of the graph whose equal quantizations, tensors and operator options are packed once."""
     graph = copy.copy(graph)
     graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
     graph.operators = [copy.copy(op) for op in graph.operators]
     for tensor in graph.tensors:
         if tensor.quantization is not None and shareable(tensor.quantization):
             tensor.quantization = Shared(tensor.quantization)
+    graph.tensors = [Shared(tensor) if shareable(tensor) else tensor for tensor in graph.tensors]
     for op in graph.operators:
         if op.builtinOptions is not None and shareable(op.builtinOptions):
             op.builtinOptions = Shared(op.builtinOptions)

@@ -50,13 +50,13 @@ class SharingBuilder(flatbuffers.Builder):
 
 
 class Shared:
-    """A table without references to other tables, packed once for all equal ones."""
+    """A table that refers to no others but shared ones, packed once for all equal ones."""
 
     def __init__(self, table: Any) -> None:
         self.table = table
 
     def Pack(self, builder: SharingBuilder) -> int:  # noqa: N802 (the generated code calls it)
-        key = (type(self.table).__name__, *(_frozen(value) for _, value in sorted(vars(self.table).items())))
+        key = _frozen(self)
         if key not in builder.tables:
             builder.tables[key] = int(self.table.Pack(builder))
         return builder.tables[key]
@@ -65,11 +65,14 @@ class Shared:
 def _frozen(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
+    if isinstance(value, Shared):
+        table = value.table
+        return (type(table).__name__, *(_frozen(part) for _, part in sorted(vars(table).items())))
     return tuple(float(item) for item in value)
 
 
 def shareable(table: Any) -> bool:
-    """Whether a table holds nothing but numbers, text and vectors of numbers."""
+    """Whether a table holds nothing but numbers, text, vectors of numbers and shared tables."""
     try:
         for value in vars(table).values():
             _frozen(value)

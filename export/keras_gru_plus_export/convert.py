@@ -23,14 +23,18 @@ from .passes import PassError
 from .passes.carried_state import carried_state
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
+from .passes.full_offsets import full_offsets
 from .passes.narrow_shapes import narrow_shapes
 from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
+from .passes.rows_of_input import rows_of_input
+from .passes.shared_memory import shared_memory
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
 from .passes.subtract_by_adding import subtract_by_adding
 from .passes.table_activations import Tabulate, table_activations
 from .passes.table_gates import table_gates
+from .passes.unroll_while import unroll_while
 from .passes.widen import widen
 from .streaming import check_steps, have_time, hop, input_types, state_shapes
 from .worker import ConversionError
@@ -47,6 +51,7 @@ def convert(
     io: str = "int8",
     timesteps: int | None = None,
     keep_names: bool = False,
+    steps_per_iteration: int = 1,
 ) -> bytes:
     """An int8, int16x8 or float `.tflite` file that computes what `model` computes, one sample (batch 1) at a time.
 
@@ -62,13 +67,15 @@ def convert(
             around the integers inside. Recipes "none" and "float16" have float ends, whichever is given.
         timesteps: length of the window for a model whose time dimension is open.
         keep_names: name internal tensors by their taps instead of stripping names.
+        steps_per_iteration: time steps of each iteration of a loop, a divisor of its steps, for mode "sequence":
+            more take fewer instructions on TFLite Micro and more of the file and the arena. Results stay.
 
     Returns:
         The file's bytes. Inputs and outputs carry Keras' names in the signature.
 
     Raises:
-        ValueError: unknown mode, target or io; ranges not set; open time dimension without `timesteps`;
-            a model that cannot run step by step.
+        ValueError: unknown mode, target or io; steps that do not divide; ranges not set; open time dimension without
+            `timesteps`; a model that cannot run step by step.
         ConversionError: the converter failed or its file is not the model.
     """
     check_options(mode, target, io)
@@ -83,6 +90,11 @@ def convert(
             "'int8'."
         )
     model.require_ranges()
+    if steps_per_iteration < 1 or (steps_per_iteration > 1 and mode != "sequence"):
+        raise ValueError(
+            "Expected `steps_per_iteration` to be 1, or more in mode 'sequence', "
+            f"got {steps_per_iteration!r} in mode {mode!r}."
+        )
     if mode != "sequence":
         check_steps(model)
     shapes = input_shapes(model, mode, timesteps)
@@ -96,7 +108,8 @@ def convert(
             return _finish_float(worker.shared.convert(directory, floats=floats), module, floats, keep_names)
         raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
     bits = model.recipe.activation_bits
-    return _finish(raw, module, target=target, io=io, per_channel=per_channel, bits=bits, keep_names=keep_names)
+    options = {"target": target, "io": io, "per_channel": per_channel, "bits": bits}
+    return _finish(raw, module, **options, keep_names=keep_names, steps_per_iteration=steps_per_iteration)
 
 
 @contextlib.contextmanager
@@ -112,7 +125,15 @@ def _quiet_tensorflow() -> Iterator[None]:
 
 
 def _finish(
-    raw: bytes, module: _Module, *, target: str, io: str, per_channel: bool, bits: int, keep_names: bool
+    raw: bytes,
+    module: _Module,
+    *,
+    target: str,
+    io: str,
+    per_channel: bool,
+    bits: int,
+    keep_names: bool,
+    steps_per_iteration: int,
 ) -> bytes:
     """The passes and the checks between them."""
     flat = tflite.load(raw)
@@ -127,8 +148,15 @@ def _finish(
             check(flat, module.expected, per_channel=per_channel, bits=bits)
         if keep_names:
             _name_by_tap(flat, module.expected)
-        if target == "tflm" and bits == 8:  # the kernels of 16 bits have tables of their own
-            _for_micro(flat)
+        if steps_per_iteration > 1 and not unroll_while(flat, steps_per_iteration):
+            raise ValueError(
+                "Expected `steps_per_iteration` to divide the steps of a recurrent layer, "
+                f"got {steps_per_iteration}; try 1."
+            )
+        if target == "tflm":
+            _for_micro(flat, bits)
+            if steps_per_iteration > 1:  # instructions go before bytes
+                full_offsets(flat)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         signature = tflite.signature(flat)
         grids = {name: input_grid(*unit, bits) for name, unit in module.expected.units.items()}
@@ -137,6 +165,8 @@ def _finish(
             float_io(flat)
         reshape_options(flat)
         strip(flat, keep_names=keep_names)
+        if target == "tflm":
+            shared_memory(flat)
     except PassError as error:
         raise ConversionError(f"The converted graph is not one that can be made int{bits}: {error}.") from None
     return tflite.dump(flat)
@@ -173,10 +203,12 @@ def _widen(model: tflite.ModelT, expected: Expected) -> None:
     widen(model, bias, [*expected.constants, *factors])
 
 
-def _for_micro(model: tflite.ModelT) -> None:
-    """Replaces what is slow on TFLite Micro; the integers stay."""
-    table_gates(model)
-    subtract_by_adding(model)
+def _for_micro(model: tflite.ModelT, bits: int) -> None:
+    """Replaces what is slow or large on TFLite Micro; the integers stay."""
+    if bits == 8:  # the kernels of 16 bits have tables of their own
+        table_gates(model)
+        subtract_by_adding(model)
+    rows_of_input(model)
 
 
 def _tables(expected: Expected) -> dict[str, Tabulate]:

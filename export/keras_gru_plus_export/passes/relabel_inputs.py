@@ -5,12 +5,14 @@ from __future__ import annotations
 from .. import tflite
 from ..tflite import OP, Grid, ModelT, OperatorT, SubGraphT
 from . import PassError
+from .rows_of_input import readers
 
 
 def relabel_inputs(model: ModelT, grids: dict[int, Grid]) -> None:
     """Gives input tensors a new grid; a RESHAPE takes it back to the old one where the graph computes.
 
-    A RESHAPE, unlike the operators that compute, may have different grids at its ends.
+    A RESHAPE, unlike the operators that compute, may have different grids at its ends; so may the GATHER of a row in
+    a loop that reads nothing else of the input.
 
     Args:
         model: with int8 inputs.
@@ -23,7 +25,11 @@ def relabel_inputs(model: ModelT, grids: dict[int, Grid]) -> None:
             raise PassError(f"Expected an input with zero point 0, got {grid}")
         _through_one_reshape(model, graph, index)
         tensor = graph.tensors[index]
-        others = [op for op in tflite.consumers(graph, index) if tflite.op_code(model, op) != OP.RESHAPE]
+        others = [
+            op
+            for op in tflite.consumers(graph, index)
+            if tflite.op_code(model, op) != OP.RESHAPE and not _in_loop(model, graph, op, index, wanted)
+        ]
         if others:
             inner = tflite.add_tensor(graph, "relabelled", tensor.shape, tensor.type, tflite.grid(tensor))
             for op in others:
@@ -31,6 +37,20 @@ def relabel_inputs(model: ModelT, grids: dict[int, Grid]) -> None:
             options = tflite.schema.ReshapeOptionsT(newShape=list(tensor.shape))
             graph.operators.insert(0, tflite.new_operator(model, OP.RESHAPE, [index], [inner], options))
         tflite.set_grid(tensor, wanted.scales, wanted.zero_points)
+
+
+def _in_loop(model: ModelT, graph: SubGraphT, op: OperatorT, index: int, wanted: Grid) -> bool:
+    """Whether `op` is a WHILE that only gathers of the tensor; its variable gets the new grid."""
+    if tflite.op_code(model, op) != OP.WHILE or op.inputs.count(index) != 1:
+        return False
+    k = op.inputs.index(index)
+    users = readers(model, graph, op, k)
+    if not users or any(tflite.op_code(model, user) != OP.GATHER for user in users):
+        return False
+    condition, body = tflite.while_parts(model, op)
+    for part, indices in ((graph, op.outputs), (condition, condition.inputs), (body, body.inputs)):
+        tflite.set_grid(part.tensors[indices[k]], wanted.scales, wanted.zero_points)
+    return True
 
 
 def _through_one_reshape(model: ModelT, graph: SubGraphT, index: int) -> None:

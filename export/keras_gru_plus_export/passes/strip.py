@@ -20,6 +20,8 @@ def strip(model: ModelT, *, keep_names: bool = False) -> None:
             if index not in kept and not keep_names:
                 tensor.name = None
             tensor.shapeSignature = None
+            if tensor.shape:
+                tensor.hasRank = False  # which a shape says already
             if tensor.quantization is not None:
                 tensor.quantization.min = tensor.quantization.max = None
                 if tflite.grid(tensor) is None:

@@ -1,7 +1,7 @@
 """Turns SUB, which has no fast kernel on Cortex-M, into ADD of a negated operand.
 
-The negative of integer q with zero point z is ~q = -1 - q with zero point -1 - z: exact, also for q = -128. Where the
-operand comes from a table, a second table gives it; otherwise one MUL by -1.
+The negative of integer q with zero point z is ~q = -1 - q with zero point -1 - z: exact, also for q = -128. One
+MUL by -1 gives it, also where the operand comes from a table: a second look-up would take more instructions.
 """
 
 from __future__ import annotations
@@ -33,14 +33,6 @@ def _added(model: ModelT, graph: SubGraphT, op: OperatorT) -> list[OperatorT]:
 
 def _negation(model: ModelT, graph: SubGraphT, source: int, negative: int, grid: Grid) -> OperatorT:
     """The operator that writes the negative of tensor `source`."""
-    makers = tflite.producers(graph, source)
-    if len(makers) == 1 and tflite.op_code(model, makers[0]) == OP.GATHER:
-        entries = graph.tensors[makers[0].inputs[0]]
-        if tflite.is_constant(model, entries):
-            table = tflite.add_tensor(graph, "negative_table", entries.shape, TYPE.INT8, grid)
-            tflite.set_constant(model, graph.tensors[table], ~tflite.constant(model, entries))
-            index = makers[0].inputs[1]
-            return tflite.new_operator(model, OP.GATHER, [table, index], [negative], tflite.schema.GatherOptionsT())
     # Of the operand's own shape: a kernel that broadcasts would be the slow one again.
     shape = graph.tensors[source].shape
     minus = tflite.add_tensor(graph, "minus_one", shape, TYPE.INT8, Grid((1.0,), (0,)))
