@@ -240,3 +240,18 @@ def test_the_command_exports_and_names_the_recipe(tmp_path: Path) -> None:
     assert {tap["zero_point"] for tap in report["taps"]} == {0}
     assert "int16x8 and fake-quant differ by" in (out / "report.html").read_text()
     assert {info.type for info in analyze(out / "model.tflite").inputs} == {"int16"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda: keras.layers.Conv1D(4, 3, name="it"), "a convolution, which has no form for 16-bit activations"),
+        (lambda: keras.layers.MaxPooling1D(2, name="it"), "pooling, which has no form for 16-bit activations"),
+        (lambda: keras.layers.Masking(name="it"), "a mask of 8 bits, which has no form for 16-bit activations"),
+        (lambda: keras.layers.ELU(name="it"), "activation 'ELU', a look-up table"),
+    ],
+)
+def test_layers_without_a_wide_form_are_refused_by_name(layer: Any, reason: str) -> None:
+    model = keras.Sequential([keras.Input((6, 3)), layer(), kgp.GRUPlus(4)])
+    with pytest.raises(ValueError, match=f"layer 'it' .*got {reason}.*use recipe 'int8'"):
+        kgp.quantize_aware(model, "int16x8")

@@ -63,7 +63,7 @@ _SMOOTH = {"softsign": "tanh or hard_tanh", "softsign_gate": "sigmoid or hard_si
 def _needs_eight_bits(layer: Any, row: Row) -> str | None:
     """Why a layer has no 16-bit form: a look-up table has an entry for each of 256 integers."""
     if row.eight_bits:
-        return f"{row.eight_bits}, which 16-bit activations do not have; use recipe 'int8'"
+        return f"{row.eight_bits}, which has no form for 16-bit activations; use recipe 'int8'"
     layer = getattr(layer, "layer", layer)
     used: list[Any] = [getattr(layer, "activation", None)]
     if isinstance(layer, GRUPlus):

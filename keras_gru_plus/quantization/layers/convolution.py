@@ -1,4 +1,7 @@
-"""Convolutions and BatchNormalization, which is folded into the linear operator before it."""
+"""Convolutions and BatchNormalization, which is folded into the linear operator before it.
+
+Convolutions over time are computed as over an image of width 1, `(batch, timesteps, 1, features)`.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,9 @@ from ..operators import convolution, depthwise_convolution
 from .table import register_layer
 from .timing import convolution_timing
 
-#: Convolutions over time are computed as over an image of width 1: `(batch, timesteps, 1, features)`.
-_PER_CHANNEL = "channels_last"
-
 
 def _refusal(layer: Any) -> str | None:
-    if layer.data_format != _PER_CHANNEL:
+    if layer.data_format != "channels_last":
         return f"data_format={layer.data_format!r}; only 'channels_last' is taken"
     if getattr(layer, "groups", 1) != 1:
         return f"groups={layer.groups}; only 1 is taken (or use a depthwise convolution)"
@@ -71,8 +71,8 @@ def _two_dimensional(kernel: Any) -> Any:
     return kernel if len(kernel.shape) == 4 else tf.expand_dims(kernel, 1)
 
 
-@register_layer(keras.layers.Conv1D, refusal=_refusal, timing=convolution_timing)
-@register_layer(keras.layers.Conv2D, refusal=_refusal, timing=convolution_timing)
+@register_layer(keras.layers.Conv1D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
+@register_layer(keras.layers.Conv2D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
 def conv(q: Network, call: Call, x: Any) -> Value | Pending:
     """One CONV_2D, the bias and the activation with it."""
     layer = call.layer
@@ -84,8 +84,8 @@ def conv(q: Network, call: Call, x: Any) -> Value | Pending:
     return q.activate(call.scope, Linear(call.scope, image, operator, kernel, bias, after=after), layer.activation)
 
 
-@register_layer(keras.layers.DepthwiseConv1D, refusal=_refusal, timing=convolution_timing)
-@register_layer(keras.layers.DepthwiseConv2D, refusal=_refusal, timing=convolution_timing)
+@register_layer(keras.layers.DepthwiseConv1D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
+@register_layer(keras.layers.DepthwiseConv2D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
 def depthwise(q: Network, call: Call, x: Any) -> Value | Pending:
     """One DEPTHWISE_CONV_2D."""
     layer = call.layer
@@ -97,8 +97,8 @@ def depthwise(q: Network, call: Call, x: Any) -> Value | Pending:
     return q.activate(call.scope, Linear(call.scope, image, operator, kernel, bias, after=after), layer.activation)
 
 
-@register_layer(keras.layers.SeparableConv1D, refusal=_refusal, timing=convolution_timing)
-@register_layer(keras.layers.SeparableConv2D, refusal=_refusal, timing=convolution_timing)
+@register_layer(keras.layers.SeparableConv1D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
+@register_layer(keras.layers.SeparableConv2D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
 def separable(q: Network, call: Call, x: Any) -> Value | Pending:
     """A depthwise convolution on a grid of its own, then one of 1x1."""
     layer = call.layer

@@ -36,8 +36,8 @@ def _pooled(pool: Any, image: Any, size: tuple[int, int], strides: tuple[int, in
     return tf.reshape(pooled, (batch, height // strides[0], *pooled.shape[2:]))
 
 
-@register_layer(keras.layers.MaxPooling1D, refusal=_refusal, timing=pooling_timing)
-@register_layer(keras.layers.MaxPooling2D, refusal=_refusal, timing=pooling_timing)
+@register_layer(keras.layers.MaxPooling1D, refusal=_refusal, timing=pooling_timing, eight_bits="pooling")
+@register_layer(keras.layers.MaxPooling2D, refusal=_refusal, timing=pooling_timing, eight_bits="pooling")
 def max_pooling(q: Network, call: Call, x: Any) -> Value:
     """On the grid of its input."""
     image, after = as_image(q, q.settle(x))
@@ -45,8 +45,8 @@ def max_pooling(q: Network, call: Call, x: Any) -> Value:
     return q.moved(pooled, after(pooled.tensor)) if after else pooled
 
 
-@register_layer(keras.layers.AveragePooling1D, refusal=_refusal, timing=pooling_timing)
-@register_layer(keras.layers.AveragePooling2D, refusal=_refusal, timing=pooling_timing)
+@register_layer(keras.layers.AveragePooling1D, refusal=_refusal, timing=pooling_timing, eight_bits="pooling")
+@register_layer(keras.layers.AveragePooling2D, refusal=_refusal, timing=pooling_timing, eight_bits="pooling")
 def average_pooling(q: Network, call: Call, x: Any) -> Value:
     """On the grid of its input, as the kernel wants it."""
     image, after = as_image(q, q.settle(x))
@@ -75,15 +75,19 @@ def _global(q: Network, call: Call, x: Any, pool: Any) -> Value:
     return q.moved(image, tf.reshape(pooled, (-1 if pooled.shape[0] is None else pooled.shape[0], channels)))
 
 
-@register_layer(keras.layers.GlobalAveragePooling1D, refusal=_refusal, timing=global_pooling_timing)
-@register_layer(keras.layers.GlobalAveragePooling2D, refusal=_refusal, timing=global_pooling_timing)
+@register_layer(
+    keras.layers.GlobalAveragePooling1D, refusal=_refusal, timing=global_pooling_timing, eight_bits="pooling"
+)
+@register_layer(
+    keras.layers.GlobalAveragePooling2D, refusal=_refusal, timing=global_pooling_timing, eight_bits="pooling"
+)
 def global_average_pooling(q: Network, call: Call, x: Any) -> Value:
     """AVERAGE_POOL_2D over everything, on the grid of its input."""
     return _global(q, call, x, tf.nn.avg_pool2d)
 
 
-@register_layer(keras.layers.GlobalMaxPooling1D, refusal=_refusal, timing=global_pooling_timing)
-@register_layer(keras.layers.GlobalMaxPooling2D, refusal=_refusal, timing=global_pooling_timing)
+@register_layer(keras.layers.GlobalMaxPooling1D, refusal=_refusal, timing=global_pooling_timing, eight_bits="pooling")
+@register_layer(keras.layers.GlobalMaxPooling2D, refusal=_refusal, timing=global_pooling_timing, eight_bits="pooling")
 def global_max_pooling(q: Network, call: Call, x: Any) -> Value:
     """MAX_POOL_2D over everything."""
     return _global(q, call, x, tf.nn.max_pool2d)

@@ -81,8 +81,8 @@ def _interpolation(layer: Any) -> str | None:
     return None if kind == "nearest" else f"interpolation={kind!r}; only 'nearest' is taken"
 
 
-@register_layer(keras.layers.UpSampling1D)
-@register_layer(keras.layers.UpSampling2D, refusal=_interpolation)
+@register_layer(keras.layers.UpSampling1D, eight_bits="resizing")
+@register_layer(keras.layers.UpSampling2D, refusal=_interpolation, eight_bits="resizing")
 def up_sampling(q: Network, call: Call, x: Any) -> Value:
     """RESIZE_NEAREST_NEIGHBOR."""
     image, after = as_image(q, q.settle(x))
