@@ -157,6 +157,15 @@ def test_open_time_takes_the_window_it_is_given() -> None:
     np.testing.assert_array_equal(whole, steps[:, -1])
 
 
+def test_steps_of_an_iteration_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected `steps_per_iteration` to divide .*, got 5; try 1"):
+        convert(calibrated("gru"), steps_per_iteration=5)
+    with pytest.raises(ValueError, match="Expected `steps_per_iteration` to be 1, or more in mode 'sequence', got 0"):
+        convert(calibrated("gru"), steps_per_iteration=0)
+    with pytest.raises(ValueError, match="got 2 in mode 'step'"):
+        convert(calibrated("gru"), mode="step", steps_per_iteration=2)
+
+
 def test_open_time_without_a_window_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected `timesteps` for input 'signal', whose time .* is open, got none"):
         convert(_open_model())
