@@ -250,7 +250,8 @@ def build_report(
     entries, files = [], {}
     for m in modes:
         files[names[m]] = written[m]
-        entries.append(file_of(names[m], m, written[m], analyze(written[m]), _arena(written[m], m, data)))
+        arena = None if model.recipe.bits == 16 else _arena(written[m], m, data)
+        entries.append(file_of(names[m], m, written[m], analyze(written[m]), arena))
     taps = tap_ranges(model, data)
     report = Report(
         title=title or model.name,

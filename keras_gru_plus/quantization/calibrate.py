@@ -25,7 +25,8 @@ def calibrate(
         data: inputs as one array `(samples, …)`, a list of arrays or a dict by input name, or an
             iterable of batches (`tf.data.Dataset`, generator) of such inputs or of (inputs, targets).
         batch_size: for arrays.
-        percentile: use this percentile (say 99.9) of the samples' extremes instead of the greatest.
+        percentile: use this percentile (say 99.9) of the samples' extremes instead of the greatest; overrides
+            of the recipe come first.
 
     Raises:
         ValueError: no samples, NaN or infinity, wrong shape.
@@ -48,10 +49,11 @@ def calibrate(
     for key, tap in model.taps.learned().items():
         low = np.concatenate([np.atleast_1d(pair[0]) for pair in seen[key]])
         high = np.concatenate([np.atleast_1d(pair[1]) for pair in seen[key]])
-        if percentile is None:
+        share = model.recipe.setting(key, "percentile") or percentile
+        if share is None:
             tap.set_range(float(low.min()), float(high.max()))
         else:
-            tap.set_range(float(np.percentile(low, 100 - percentile)), float(np.percentile(high, percentile)))
+            tap.set_range(float(np.percentile(low, 100 - share)), float(np.percentile(high, share)))
     model.taps.ranges_set.assign(1.0)
     return model
 

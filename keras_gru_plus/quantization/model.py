@@ -237,6 +237,7 @@ class QuantizedModel(keras.Model):
         shapes = [[1 if i == 0 and d is None else d or least for i, d in enumerate(t.shape)] for t in self.inputs]
         FakeQuantNetwork(self._graph, self.taps, training=False).run([tf.zeros(shape) for shape in shapes])
         self.reset_states()
+        self.recipe.check_overrides(list(dict.fromkeys(self.taps.kernels)), list(self.taps.learned()))
 
     def reset_states(self) -> None:
         """Zeros for the states of stateful layers."""
@@ -305,8 +306,8 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
         model: Functional or Sequential model, nested ones too, of the layers in
             `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus and Bidirectional, Dense, convolutions,
             BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding, masking.
-        recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" or "float16" (exactly the
-            model given; they differ in the file) or a `Recipe`.
+        recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" or "float16" (exactly
+            the model given; they differ in the file) or a `Recipe`.
 
     Raises:
         ValueError: a layer or activation that cannot be quantized (named, with the list of those that
