@@ -24,7 +24,7 @@ from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
 from .streaming import check_steps, have_time
 from .summary import checked_labels, describe, tap_ranges, warnings
-from .verify import verify
+from .verify import LACKING, verify
 
 #: Samples of random numbers for a model that comes without any data.
 RANDOM_SAMPLES = 32
@@ -241,6 +241,8 @@ def build_report(
         metric=metric,
         runtime_python=runtime_python,
     )
+    if any(row.runtime == target and row.reason == LACKING for row in verification.results):
+        raise ConversionError(f"Expected a file that {target} runs, got an operator that it does not have.")
     again = io == "float" and model.recipe.quantized
     written = {m: converted(m, io) for m in modes} if again else plain
     if again:

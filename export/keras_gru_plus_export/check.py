@@ -91,7 +91,9 @@ def check_float(model: ModelT, expected: Expected, bits: int) -> None:
     if missing:
         raise ConversionError(f"Expected every tensor to be written before it is read, got {missing[0]}.")
     wanted = np.float16 if bits == 16 else np.float32
-    kernels = [weights.kernel.T.astype(wanted).ravel() for weights in expected.kernels.values()]
+    # The converter folds a number that scales a tensor into the operator that reads it.
+    numbers = np.array([1.0, *dict.fromkeys(expected.factors)], np.float32)
+    kernels = [(w.kernel.T * number).astype(wanted).ravel() for w in expected.kernels.values() for number in numbers]
     for graph in model.subgraphs:
         halves = {
             op.outputs[0]: op.inputs[0]

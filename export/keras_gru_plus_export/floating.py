@@ -41,7 +41,7 @@ class FloatNetwork(GraphNetwork):
         self._aliases: dict[str, str] = {}
 
     def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
-        tensor = tensor * scale if scale != 1.0 else tensor
+        tensor = tensor * self.number(scale) if scale != 1.0 else tensor
         return Value(tensor + shift if shift else tensor, Grid.UNIT, f"{name}/input")
 
     def fake_quant(self, value: Any, bounds: tuple[float, float]) -> Any:

@@ -60,7 +60,7 @@ def _numbers(bounds: tuple[Any, Any]) -> tuple[float, float]:
 
 
 class Weights(NamedTuple):
-    """Kernel `(inputs of a channel, channels)`, the input's unit folded in, bias, operator's kind; scales by channel."""
+    """Kernel `(inputs of a channel, channels)`, input's unit folded in, bias, operator, scales by channel or one."""
 
     kernel: np.ndarray
     bias: np.ndarray | None
