@@ -127,8 +127,8 @@ def prepare(
     if isinstance(model, QuantizedModel):
         if Recipe.get(recipe) not in (Recipe.get("int8"), model.recipe):
             raise ValueError(
-                f"Expected `recipe` to be the quantized model's own, {model.recipe.name!r}, got {Recipe.get(recipe).name!r}; "
-                "quantize the float model again for another."
+                f"Expected `recipe` to be the quantized model's own, {model.recipe.name!r}, got "
+                f"{Recipe.get(recipe).name!r}; quantize the float model again for another."
             )
         quantized, float_model = model, model.float_model()
     else:
