@@ -109,7 +109,10 @@ def export(
     mode: Annotated[str, typer.Option(help="sequence (a window an invoke), step, or stateful.")] = "sequence",
     target: Annotated[str, typer.Option(help="litert, or tflm: fast on TFLite Micro with CMSIS-NN.")] = "litert",
     recipe: Annotated[
-        str, typer.Option(help="int8, int8_per_channel, int16x8, or in floating point float16 or none.")
+        str,
+        typer.Option(
+            help="int8, int8_per_channel, int16x8, or in floating point float16 or none; or a .json file of one."
+        ),
     ] = "int8",
     io: Annotated[
         str,
@@ -144,7 +147,7 @@ def export(
     """Turn a Keras model into a verified .tflite file, of integers unless the recipe says otherwise."""
     with _job("export") as console:
         from keras_gru_plus_export.bundle import export as run
-        from keras_gru_plus_export.models import import_modules, load_model
+        from keras_gru_plus_export.models import import_modules, load_model, load_recipe
         from keras_gru_plus_export.progress import TerminalProgress
 
         import_modules(imports or [])
@@ -153,7 +156,7 @@ def export(
             out,
             mode=mode,
             target=target,
-            recipe=recipe,
+            recipe=load_recipe(recipe),
             calibration=calibrate,
             percentile=percentile,
             evaluation=evaluate,

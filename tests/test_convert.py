@@ -273,8 +273,9 @@ class Caught:
     """What `check` was given for a file, before its inputs are relabelled."""
 
     def __init__(self, name: str, mode: str) -> None:
-        def spy(model: Any, expected: Any, *, per_channel: bool) -> None:
-            self.model, self.expected, self.per_channel = copy.deepcopy(model), expected, per_channel
+        def spy(model: Any, expected: Any) -> None:
+            self.model, self.expected = copy.deepcopy(model), expected
+            self.per_channel = any(weights.per_channel for weights in expected.kernels.values())
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(convert_module, "check", spy)
@@ -285,13 +286,13 @@ class Caught:
 
     def refuses(self, model: Any, match: str) -> None:
         with pytest.raises(ConversionError, match=match):
-            check(model, self.expected, per_channel=self.per_channel)
+            check(model, self.expected)
 
 
 @pytest.fixture(scope="module", params=[("mgu", "sequence"), ("gru_per_channel", "step")], ids="-".join)
 def caught(request: pytest.FixtureRequest) -> Caught:
     found = Caught(*request.param)
-    check(found.changed(), found.expected, per_channel=found.per_channel)
+    check(found.changed(), found.expected)
     return found
 
 
@@ -393,7 +394,7 @@ def test_a_lost_matmul_is_refused(caught: Caught) -> None:
     expected = copy.deepcopy(caught.expected)
     expected.kernels["gru/other"] = next(iter(expected.kernels.values()))
     with pytest.raises(ConversionError, match="found none for gru/other"):
-        check(caught.changed(), expected, per_channel=caught.per_channel)
+        check(caught.changed(), expected)
 
 
 # -- the converter's process -----------------------------------------------------------------------

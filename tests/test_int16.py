@@ -181,21 +181,21 @@ def test_the_wide_file_is_checked_against_the_models_own_grids(monkeypatch: pyte
     module = importlib.import_module("keras_gru_plus_export.convert")
     seen: list[Any] = []
 
-    def spy(model: Any, expected: Any, *, per_channel: bool, bits: int = 8) -> None:
+    def spy(model: Any, expected: Any, *, bits: int = 8) -> None:
         seen.append((copy.deepcopy(model), expected, bits))
 
     monkeypatch.setattr(module, "check", spy)
     convert(calibrated("fastgrnn_int16"), mode="step")
     assert [bits for _, _, bits in seen] == [8, 16]
     good, expected, _ = seen[-1]
-    check(good, expected, per_channel=False, bits=16)
+    check(good, expected, bits=16)
     for kind, match in (("FULLY_CONNECTED", "Expected scale"), ("TANH", "Expected scale"), ("ADD", "Expected scale")):
         wrong = copy.deepcopy(good)
         op = next(op for op in wrong.subgraphs[0].operators if tflite.op_name(wrong, op) == kind)
         tensor = wrong.subgraphs[0].tensors[op.outputs[0]]
         tflite.set_grid(tensor, tflite.grid(tensor).scale * 1.01)
         with pytest.raises(ConversionError, match=match):
-            check(wrong, expected, per_channel=False, bits=16)
+            check(wrong, expected, bits=16)
     wrong = copy.deepcopy(good)
     graph = wrong.subgraphs[0]
     added = [op for op in graph.operators if tflite.op_name(wrong, op) == "ADD"]
@@ -206,11 +206,11 @@ def test_the_wide_file_is_checked_against_the_models_own_grids(monkeypatch: pyte
     values[..., 1] += 2  # of 32767: no 8-bit check would see it
     tflite.set_constant(wrong, constant, values)
     with pytest.raises(ConversionError, match="Expected constants of the model in ADD"):
-        check(wrong, expected, per_channel=False, bits=16)
+        check(wrong, expected, bits=16)
     wrong = copy.deepcopy(good)
     wrong.subgraphs[0].tensors[wrong.subgraphs[0].operators[-1].outputs[0]].type = tflite.TYPE.INT8
     with pytest.raises(ConversionError, match="Expected int16 throughout, got int8"):
-        check(wrong, expected, per_channel=False, bits=16)
+        check(wrong, expected, bits=16)
 
 
 def test_widen_refuses_what_it_does_not_understand() -> None:

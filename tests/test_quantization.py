@@ -694,7 +694,7 @@ def test_calibrated_accuracy_is_within_a_point_of_float(variant):
 
 
 def test_recipes_are_plain_data():
-    for name in ("int8", "int8_per_channel", "int16x8", "none"):
+    for name in ("int8", "int8_per_channel", "int16x8", "float16", "none"):
         recipe = kgp.Recipe.get(name)
         assert kgp.Recipe.from_json(recipe.to_json()) == recipe
         assert kgp.Recipe.get(recipe) is recipe
@@ -712,7 +712,7 @@ def test_recipes_are_plain_data():
             lambda: kgp.Recipe.get("int7"),
             "Expected `recipe` to be one of int8, int8_per_channel, int16x8, float16, none, got 'int7'",
         ),
-        (lambda: kgp.Recipe(bits=4), r"Expected `bits` to be 8 or 0 \(float\), got 4"),
+        (lambda: kgp.Recipe(bits=4), r"Expected `bits` to be 8, 16 \(float16\) or 0 \(float32\), got 4"),
         (lambda: kgp.Recipe(weights="per_row"), "Expected `weights` to be one of per_tensor, per_channel, got"),
         (lambda: kgp.Recipe.get({"bit": 8}), r"to be among name, bits, weights, activation_bits, got \['bit'\]"),
         (lambda: kgp.Recipe(activation_bits=4), "Expected `activation_bits` to be 8 or 16, got 4"),

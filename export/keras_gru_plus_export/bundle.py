@@ -25,7 +25,7 @@ from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
 from .streaming import check_steps, have_time
 from .summary import checked_labels, describe, tap_ranges, warnings
-from .verify import verify
+from .verify import LACKING, verify
 
 #: Samples of random numbers for a model that comes without any data.
 RANDOM_SAMPLES = 32
@@ -153,8 +153,8 @@ def prepare(
     if isinstance(model, QuantizedModel):
         if Recipe.get(recipe) not in (Recipe.get("int8"), model.recipe):
             raise ValueError(
-                f"Expected `recipe` to be the quantized model's own, {model.recipe.name!r}, got {recipe!r}; "
-                "quantize the float model again for another."
+                f"Expected `recipe` to be the quantized model's own, {model.recipe.name!r}, got "
+                f"{Recipe.get(recipe).name!r}; quantize the float model again for another."
             )
         quantized, float_model = model, model.float_model()
     else:
@@ -276,6 +276,8 @@ def build_report(
         metric=metric,
         runtime_python=runtime_python,
     )
+    if any(row.runtime == target and row.reason == LACKING for row in verification.results):
+        raise ConversionError(f"Expected a file that {target} runs, got an operator that it does not have.")
     again = io == "float" and model.recipe.quantized
     written = {m: converted(m, io) for m in modes} if again else plain
     if again:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import tflite
-from .graph import Expected
+from .graph import Expected, Weights
 from .tflite import OP, TYPE, Grid, ModelT, SubGraphT, TensorT
 from .worker import ConversionError
 
@@ -27,13 +27,12 @@ def grid_of_range(low: float, high: float, bits: int = 8) -> Grid:
     return Grid((scale,), (round(-(2 ** (bits - 1)) - low / scale),))
 
 
-def check(model: ModelT, expected: Expected, *, per_channel: bool, bits: int = 8) -> None:
+def check(model: ModelT, expected: Expected, *, bits: int = 8) -> None:
     """Checks every operator and tensor of a converted model, before its inputs are relabelled.
 
     Args:
         model: the file.
         expected: what it must contain.
-        per_channel: the weights have a scale for each channel.
         bits: of activations; 16 after `widen`.
 
     Raises:
@@ -71,7 +70,7 @@ def check(model: ModelT, expected: Expected, *, per_channel: bool, bits: int = 8
             if tflite.op_code(model, op) in (OP.ADD, OP.SUB, OP.MUL):
                 _check_constants(model, graph, op, expected, activations)
             if matmul:
-                _check_weights(model, graph, op, expected, per_channel)
+                _check_weights(model, graph, op, expected)
     lost = sorted({*expected.taps.values(), *expected.kernels} - found)
     if lost:
         raise ConversionError(f"Expected an operator for each of the model's taps, found none for {', '.join(lost)}.")
@@ -92,7 +91,9 @@ def check_float(model: ModelT, expected: Expected, bits: int) -> None:
     if missing:
         raise ConversionError(f"Expected every tensor to be written before it is read, got {missing[0]}.")
     wanted = np.float16 if bits == 16 else np.float32
-    kernels = [weights.kernel.T.astype(wanted).ravel() for weights in expected.kernels.values()]
+    # The converter folds a number that scales a tensor into the operator that reads it.
+    numbers = np.array([1.0, *dict.fromkeys(expected.factors)], np.float32)
+    kernels = [(w.kernel.T * number).astype(wanted).ravel() for w in expected.kernels.values() for number in numbers]
     for graph in model.subgraphs:
         halves = {
             op.outputs[0]: op.inputs[0]
@@ -172,20 +173,22 @@ def _check_constants(
             )
 
 
-def _check_weights(
-    model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expected: Expected, per_channel: bool
-) -> None:
+def weight_scales(weights: Weights) -> np.ndarray:
+    """Scales of a kernel: max|w| / 127 of each channel, or of all of it."""
+    sizes = np.abs(weights.kernel)
+    limits = sizes.max(axis=0) if weights.per_channel else sizes.max(keepdims=True).ravel()
+    return np.asarray(np.maximum(limits, np.finfo(np.float32).tiny) / 127)
+
+
+def _check_weights(model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expected: Expected) -> None:
     output = graph.tensors[op.outputs[0]]
     key = tap_of(output, expected)
     if key is None or key not in expected.kernels:
         raise ConversionError(f"Expected every matmul to belong to a tap, got {_describe(graph, op)}.")
-    kernel, bias, kind = expected.kernels[key]
-    # Of convolutions each channel has its scale, whatever the recipe says of matmuls.
-    per_channel = per_channel or kind != "matmul"
+    kernel, bias = expected.kernels[key].kernel, expected.kernels[key].bias
     rows = kernel.T
     weights, grid = graph.tensors[op.inputs[1]], tflite.grid(graph.tensors[op.inputs[1]])
-    limits = np.abs(rows).max(axis=1) if per_channel else np.abs(rows).max(keepdims=True).ravel()
-    scales = np.maximum(limits, np.finfo(np.float32).tiny) / 127
+    scales = weight_scales(expected.kernels[key])
     if (
         grid is None
         or len(grid.scales) != len(scales)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.model import input_name, whole_zero_point
 
 from . import tflite, worker
-from .check import check, check_float, tap_of
+from .check import check, check_float, tap_of, weight_scales
 from .floating import network_of
 from .graph import MODES, Expected
 from .passes import PassError
@@ -25,6 +25,7 @@ from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
 from .passes.full_offsets import full_offsets
 from .passes.narrow_shapes import narrow_shapes
+from .passes.one_scale import OneScale, one_scale
 from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.rows_of_input import rows_of_input
@@ -99,7 +100,8 @@ def convert(
         check_steps(model)
     shapes = input_shapes(model, mode, timesteps)
     module = _Module(model, mode, shapes)
-    per_channel = model.recipe.weights == "per_channel"
+    # One switch for all matmuls: of those that are to have one scale nevertheless a pass makes it.
+    per_channel = any(w.per_channel for w in module.expected.kernels.values() if w.kind == "matmul")
     with tempfile.TemporaryDirectory(prefix="kgp-") as directory:
         with _quiet_tensorflow():
             tf.saved_model.save(module, directory, signatures=module.function)
@@ -108,7 +110,7 @@ def convert(
             return _finish_float(worker.shared.convert(directory, floats=floats), module, floats, keep_names)
         raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
     bits = model.recipe.activation_bits
-    options = {"target": target, "io": io, "per_channel": per_channel, "bits": bits}
+    options = {"target": target, "io": io, "bits": bits}
     return _finish(raw, module, **options, keep_names=keep_names, steps_per_iteration=steps_per_iteration)
 
 
@@ -130,7 +132,6 @@ def _finish(
     *,
     target: str,
     io: str,
-    per_channel: bool,
     bits: int,
     keep_names: bool,
     steps_per_iteration: int,
@@ -142,10 +143,11 @@ def _finish(
         narrow_shapes(flat)
         table_activations(flat, _tables(module.expected))
         carried_state(flat)
-        check(flat, module.expected, per_channel=per_channel)
+        one_scale(flat, _single_scales(module.expected))
+        check(flat, module.expected)
         if bits == 16:
             _widen(flat, module.expected)
-            check(flat, module.expected, per_channel=per_channel, bits=bits)
+            check(flat, module.expected, bits=bits)
         if keep_names:
             _name_by_tap(flat, module.expected)
         if steps_per_iteration > 1 and not unroll_while(flat, steps_per_iteration):
@@ -192,6 +194,18 @@ def input_grid(unit: float, scale: float, shift: float, bits: int) -> tflite.Gri
     step = np.float32(unit) / np.float32(2 ** (bits - 1))
     zero_point = int(whole_zero_point(np.float32(shift), step)) if shift else 0
     return tflite.Grid((float(step) / scale,), (zero_point,))
+
+
+def _single_scales(expected: Expected) -> Callable[[tflite.TensorT], OneScale | None]:
+    """For the output of a matmul whose kernel is to have one scale: that, its rows and its bias."""
+
+    def find(output: tflite.TensorT) -> OneScale | None:
+        weights = expected.kernels.get(tap_of(output, expected) or "")
+        if weights is None or weights.per_channel:
+            return None
+        return OneScale(float(weight_scales(weights)[0]), weights.kernel.T, weights.bias)
+
+    return find
 
 
 def _widen(model: tflite.ModelT, expected: Expected) -> None:

@@ -34,14 +34,14 @@ class FloatNetwork(GraphNetwork):
     def __init__(self, model: QuantizedModel, mode: str, state: Callable[[str, tuple[int, ...]], Any]) -> None:
         graph = model._graph
         Network.__init__(self, graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
-        self.mode, self.state, self.wide = mode, state, False
+        self.mode, self.state, self.wide, self.recipe = mode, state, False, model.recipe
         self.new_states: dict[str, Any] = {}
         self.expected = Expected()
         self.matmuls: dict[str, Weights] = {}
         self._aliases: dict[str, str] = {}
 
     def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
-        tensor = tensor * scale if scale != 1.0 else tensor
+        tensor = tensor * self.number(scale) if scale != 1.0 else tensor
         return Value(tensor + shift if shift else tensor, Grid.UNIT, f"{name}/input")
 
     def fake_quant(self, value: Any, bounds: tuple[float, float]) -> Any:
@@ -80,8 +80,8 @@ class FloatNetwork(GraphNetwork):
             return self._finished(value, activation(value.compute(self)), grid, key)
         return Value(activation(self.real(scope, value).tensor), grid, key)
 
-    def affine(self, x: Any, kernel: Any, bias: Any, operator: Operator = MATMUL) -> Any:
-        result = super().affine(x, kernel, bias, operator)
+    def affine(self, key: str, x: Any, kernel: Any, bias: Any, operator: Operator = MATMUL) -> Any:
+        result = super().affine(key, x, kernel, bias, operator)
         self.expected.kernels[result.op.name] = self.matmuls[result.op.name]
         return result
 
@@ -135,7 +135,7 @@ class FloatCell(Float):
             return super().compute(pending)
         operands = [value for operand in pending.operands for value in operand.window]
         joined = operands[0] if len(operands) == 1 else tf.concat(operands, axis=1)
-        return self.network.affine(joined, *self.affine[pending.tap])
+        return self.network.affine(pending.tap, joined, *self.affine[pending.tap])
 
 
 def network_of(model: QuantizedModel, mode: str, state: Callable[[str, tuple[int, ...]], Any]) -> GraphNetwork:

@@ -60,11 +60,12 @@ def _numbers(bounds: tuple[Any, Any]) -> tuple[float, float]:
 
 
 class Weights(NamedTuple):
-    """Kernel `(inputs of a channel, channels)`, with the input.s unit folded in, bias, and kind of operator."""
+    """Kernel `(inputs of a channel, channels)`, input's unit folded in, bias, operator, scales by channel or one."""
 
     kernel: np.ndarray
     bias: np.ndarray | None
     kind: str
+    per_channel: bool = False
 
 
 def broken_splat(bias: np.ndarray) -> np.ndarray:
@@ -90,7 +91,7 @@ class GraphNetwork(Network):
     def __init__(self, model: QuantizedModel, mode: str, state: Callable[[str, tuple[int, ...]], Any]) -> None:
         graph = model._graph
         super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
-        self.store = model.taps
+        self.store, self.recipe = model.taps, model.recipe
         self.mode = mode
         self.wide = model.recipe.activation_bits == 16
         self.state = state
@@ -165,15 +166,22 @@ class GraphNetwork(Network):
     def linear(self, key: str, x: Value, operator: Operator, kernel: Any, bias: Any) -> Any:
         if isinstance(x.unit, np.floating):
             self.expected.add_factors([float(x.unit)])
-        return self.affine(x.tensor, kernel * np.float32(x.unit), bias, operator)
+        return self.affine(key, x.tensor, kernel * np.float32(x.unit), bias, operator)
 
-    def affine(self, x: Any, kernel: np.ndarray, bias: np.ndarray | None, operator: Operator = MATMUL) -> Any:
-        """`operator(x, kernel) + bias`; remembers what went in, under the names it can have in the file."""
+    def affine(
+        self, key: str, x: Any, kernel: np.ndarray, bias: np.ndarray | None, operator: Operator = MATMUL
+    ) -> Any:
+        """`operator(x, kernel) + bias`; remembers what went in, under the names it can have in the file.
+
+        `key` is the kernel's tap.
+        """
         bias = None if bias is None else broken_splat(np.asarray(bias, np.float32))
         # The converter appends digits to names it uses twice: end in a letter, so that they come off.
         product = operator.function(x, kernel, f"linear{len(self.matmuls)}_x")
         result = product if bias is None else product + bias
-        self.matmuls[result.op.name] = Weights(operator.by_channel(kernel), bias, operator.kind)
+        # Of convolutions each channel has its scale, whatever the recipe says of matmuls.
+        per_channel = operator.kind != "matmul" or self.recipe.per_channel(key)
+        self.matmuls[result.op.name] = Weights(operator.by_channel(kernel), bias, operator.kind, per_channel)
         if bias is not None and not bias.any():
             self._aliases[result.op.name] = product.op.name  # the converter drops a bias of zeros
         return result

@@ -83,7 +83,9 @@ def tiles(report: Report) -> list[Tile]:
         file, row = report.files[0], rows.file_rows(report)[0]
         found.append(Tile("File size", row.size, "kB", f"{row.weights} kB of it weights"))
         if file.arena is None:
-            found.append(Tile("Memory", text.NONE, "", "arena not measured: tflite-micro is not installed"))
+            half = text.kind_of(report.recipe) == "float16"
+            reason = "tflite-micro has no float16 weights" if half else "tflite-micro is not installed"
+            found.append(Tile("Memory", text.NONE, "", f"arena not measured: {reason}"))
         else:
             found.append(Tile("Memory", row.arena, "kB", "tflite-micro arena on a 64-bit host; a device needs less"))
         trips = [str(loop.trip_count or "?") for loop in file.analysis.loops]

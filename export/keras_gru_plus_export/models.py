@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 
 import keras_gru_plus  # noqa: F401  (registers the layers)
+from keras_gru_plus.quantization import Recipe
 
 #: How an HDF5 file begins.
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -19,6 +20,23 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 
 class ModelError(ValueError):
     """A model file that cannot be read."""
+
+
+def load_recipe(text: str) -> Recipe:
+    """The recipe of a name, or in a JSON file.
+
+    Raises:
+        ValueError: an unknown name, no such file, or not a recipe in it.
+    """
+    if not text.endswith(".json"):
+        return Recipe.get(text)
+    path = Path(text)
+    if not path.is_file():
+        raise ModelError(f"Expected a recipe's name or a JSON file, got {text!r}, which is no file.")
+    try:
+        return Recipe.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError) as error:  # UnicodeDecodeError is one
+        raise ModelError(f"Expected a recipe in {text!r}, but: {error}") from None
 
 
 def import_modules(names: list[str]) -> None:

@@ -70,7 +70,7 @@ class GraphCell(FakeQuant):
         self.align(pending)
         operands = [value for operand in pending.operands for value in operand.window]
         joined = operands[0] if len(operands) == 1 else tf.concat(operands, axis=1)
-        return self.network.affine(joined, *self.affine[pending.tap])
+        return self.network.affine(f"{self.scope}/{pending.tap}/kernel", joined, *self.affine[pending.tap])
 
     def apply(self, activation: Any, value: Any) -> Any:
         form = activations.form_of(activation)

@@ -36,7 +36,8 @@ def calibrate(
             Of data whose length is unknown (a generator, a `PyDataset` without `num_batches`, a
             `tf.data.Dataset` of unknown cardinality) 10,000 samples are read; a warning says if there were more.
         batch_size: for arrays.
-        percentile: use this percentile (say 99.9) of the samples' extremes instead of the greatest.
+        percentile: use this percentile (say 99.9) of the samples' extremes instead of the greatest; overrides
+            of the recipe come first.
         max_samples: read no more than these, of any form of data.
 
     Raises:
@@ -76,10 +77,11 @@ def _set_ranges(model: QuantizedModel, batches: Iterable[Batch], percentile: flo
     for key, tap in model.taps.learned().items():
         low = np.concatenate([np.atleast_1d(pair[0]) for pair in seen[key]])
         high = np.concatenate([np.atleast_1d(pair[1]) for pair in seen[key]])
-        if percentile is None:
+        share = model.recipe.setting(key, "percentile") or percentile
+        if share is None:
             tap.set_range(float(low.min()), float(high.max()))
         else:
-            tap.set_range(float(np.percentile(low, 100 - percentile)), float(np.percentile(high, percentile)))
+            tap.set_range(float(np.percentile(low, 100 - share)), float(np.percentile(high, share)))
     model.taps.ranges_set.assign(1.0)
 
 

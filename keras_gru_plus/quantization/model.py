@@ -245,6 +245,7 @@ class QuantizedModel(keras.Model):
         shapes = [[1 if i == 0 and d is None else d or least for i, d in enumerate(t.shape)] for t in self.inputs]
         FakeQuantNetwork(self._graph, self.taps, training=False).run([tf.zeros(shape) for shape in shapes])
         self.reset_states()
+        self.recipe.check_overrides(list(dict.fromkeys(self.taps.kernels)), list(self.taps.learned()))
 
     def reset_states(self) -> None:
         """Zeros for the states of stateful layers."""

@@ -78,9 +78,17 @@ class Tap:
         grid: where scale and zero point come from.
         store: the layer that owns the variables.
         bits: 8 or 16.
+        given: range that is neither calibrated nor moved by training; a symmetric grid is made to cover it.
     """
 
-    def __init__(self, key: str, grid: Grid, store: keras.layers.Layer, bits: int = 8) -> None:
+    def __init__(
+        self,
+        key: str,
+        grid: Grid,
+        store: keras.layers.Layer,
+        bits: int = 8,
+        given: tuple[float, float] | None = None,
+    ) -> None:
         self.key = key
         self.grid = grid
         self.bits = bits
@@ -93,7 +101,11 @@ class Tap:
             num_bits=bits, per_axis=False, symmetric=self._symmetric, narrow_range=False
         )
         self._variables = self._quantizer.build(None, key, _RangeFactory(store))
-        self.set_range(-6.0, 6.0)
+        self.given = given
+        if given:
+            self._cover(*given, headroom=1.0)
+        else:
+            self.set_range(-6.0, 6.0)
 
     @property
     def learned(self) -> bool:
@@ -122,17 +134,23 @@ class Tap:
 
         Replicas have to pass the same numbers: see `over_replicas`.
         """
+        if self.given:
+            return
         high = tf.maximum(high, SMALLEST_RANGE)
         self._quantizer(tf.stack([tf.minimum(low, 0.0), high]), True, self._ranges())
 
     def set_range(self, low: float, high: float) -> None:
-        """Sets the range so that it covers [low, high]."""
+        """Sets the range so that it covers [low, high] with `HEADROOM`; a given one stays."""
+        if not self.given:
+            self._cover(low, high, HEADROOM)
+
+    def _cover(self, low: float, high: float, headroom: float) -> None:
         if self._symmetric:
             low = 0.0 if self.grid in FROM_ZERO else low
             one_step_less = 1 - 2.0 ** (1 - self.bits)
-            low, high = symmetric(max(-low, high / one_step_less, SMALLEST_RANGE) * HEADROOM, self.bits)
+            low, high = symmetric(max(-low, high / one_step_less, SMALLEST_RANGE) * headroom, self.bits)
         else:
-            low, high = 0.0, max(high, SMALLEST_RANGE) * HEADROOM
+            low, high = 0.0, max(high, SMALLEST_RANGE) * headroom
         self._variables["min_var"].assign(np.float32(low))
         self._variables["max_var"].assign(np.float32(high))
 
@@ -216,6 +234,8 @@ class TapStore(keras.layers.Layer):
         super().__init__(dtype="float32", trainable=False, **kwargs)
         self.recipe = recipe
         self._taps: dict[str, Tap | WeightTap] = {}
+        #: Keys of the kernels whose scales the recipe decides.
+        self.kernels: list[str] = []
         #: 1 once data was seen: nothing can be exported before.
         self.ranges_set = self.add_weight(name="ranges_set", shape=(), initializer="zeros", trainable=False)
         #: Python flag, read when a training step is traced.
@@ -225,7 +245,7 @@ class TapStore(keras.layers.Layer):
     def tap(self, key: str, grid: Grid) -> Tap:
         """The tap called `key`, created at its first use."""
         if key not in self._taps:
-            self._taps[key] = Tap(key, grid, self, self.recipe.activation_bits)
+            self._taps[key] = Tap(key, grid, self, self.recipe.activation_bits, self.recipe.setting(key, "range"))
         found = self._taps[key]
         if not isinstance(found, Tap) or found.grid is not grid:
             raise ValueError(f"Expected tap {key!r} to keep its grid, got {grid}.")
@@ -234,7 +254,8 @@ class TapStore(keras.layers.Layer):
     def weight(self, key: str, shape: tuple[int, ...], per_channel: bool | None = None) -> WeightTap:
         """The tap of the kernel called `key`, created at its first use; by default as the recipe says."""
         if per_channel is None:
-            per_channel = self.recipe.weights == "per_channel"
+            per_channel = self.recipe.per_channel(key)
+            self.kernels.append(key)
         return self._weight_tap(key, shape, per_channel, self.recipe.bits)
 
     def constant(self, key: str, shape: tuple[int, ...]) -> WeightTap:
