@@ -156,6 +156,9 @@ ARCHITECTURES: dict[str, tuple[Callable[[], keras.Model], bool]] = {
     "pooled": (
         _sequential(
             L.BatchNormalization,
+            lambda: L.Dense(8),
+            lambda: L.Dropout(0.1),
+            L.ReLU,
             lambda: _gru(6, return_sequences=True),
             L.GlobalAveragePooling1D,
             lambda: L.Dense(3, "softmax"),

@@ -714,7 +714,10 @@ def test_recipes_are_plain_data():
         ),
         (lambda: kgp.Recipe(bits=4), r"Expected `bits` to be 8, 16 \(float16\) or 0 \(float32\), got 4"),
         (lambda: kgp.Recipe(weights="per_row"), "Expected `weights` to be one of per_tensor, per_channel, got"),
-        (lambda: kgp.Recipe.get({"bit": 8}), r"to be among name, bits, weights, activation_bits, got \['bit'\]"),
+        (
+            lambda: kgp.Recipe.get({"bit": 8}),
+            r"to be among name, bits, weights, activation_bits, overrides, got \['bit'\]",
+        ),
         (lambda: kgp.Recipe(activation_bits=4), "Expected `activation_bits` to be 8 or 16, got 4"),
         (
             lambda: kgp.Recipe("wide", 8, "per_channel", 16),

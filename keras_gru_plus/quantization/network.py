@@ -270,7 +270,7 @@ class Network:
         grid = Grid(form.grid)
         pending = value if isinstance(value, Pending) else None
         if form.kind == "relu":
-            tensor = pending.compute(self) if pending else self.real(scope, self.settle(value)).tensor
+            tensor = pending.compute(self) if pending else self._apart(scope, self.settle(value))
             tensor = tf.nn.relu6(tensor) if name == "relu6" else tf.nn.relu(tensor)
             return self._finished(pending, self.tap(key, tensor, grid), grid, key)
         if form.kind == "clip" and isinstance(value, Linear):
@@ -279,6 +279,11 @@ class Network:
         tensor = self._pre(scope, value)
         tensor = activation(tensor) if form.kind == "operator" else self.table(activation, tensor)
         return Value(self.tap(key, tensor, grid), grid, key)
+
+    def _apart(self, scope: str, value: Value) -> Any:
+        """Real numbers, as an operator of their own: a RELU alone would go into the one before, past its grid."""
+        real = self.real(scope, value)
+        return real.tensor * self.number(NEARLY_ONE) if real is value else real.tensor
 
     def _pre(self, scope: str, value: Value | Pending) -> Any:
         """The input of an activation that is an operator of its own."""
