@@ -19,13 +19,17 @@ LETTERS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Inputs and targets by name; `metric` is of the first output, `trivial` its value for `trivial_model`."""
+    """Inputs and targets by name; `metric` is of the first output, `trivial` its value for `trivial_model`.
+
+    `percentile` is that of calibration.
+    """
 
     train: tuple[Arrays, Arrays]
     test: tuple[Arrays, Arrays]
     metric: str
     trivial: float
     trivial_model: str
+    percentile: float | None = None
 
 
 def _classification(train: tuple[Arrays, Arrays], test: tuple[Arrays, Arrays]) -> Task:

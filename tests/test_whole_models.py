@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from export_models import ALL, calibrated, converted
 import keras_gru_plus as kgp
 from keras_gru_plus_export import tflite
 from keras_gru_plus_export.devices import cortex_m55, host
+from keras_gru_plus_export.summary import _coarse_features
 
 IN_TIERS = [
     pytest.param(name, marks=() if name in ("keyword", "text", "siamese") else pytest.mark.slow)
@@ -89,3 +91,17 @@ def test_a_cortex_m55_gives_what_the_wheel_gives(name: str) -> None:
 def _statistics(model: keras.Model) -> list[Any]:
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     return [weight.numpy() for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
+
+
+def test_features_on_different_scales_in_one_input_are_warned_of() -> None:
+    """What a Normalization by feature would have to tell apart has no steps of its own in the int8 input."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(0, [100.0, 1.0], (64, 6, 2)).astype(np.float32)
+
+    def model(*variance: float) -> Any:
+        layers = [keras.layers.Normalization(mean=[0.0, 0.0], variance=variance), kgp.GRUPlus(3)]
+        return kgp.calibrate(kgp.quantize_aware(keras.Sequential([keras.Input((6, 2), name="x"), *layers])), x)
+
+    (warning,) = _coarse_features(model(1e4, 1.0))
+    assert re.search(r"Input 'x' has one grid .*for feature 1 \(1 of 2 have fewer than 8\): bring them", warning)
+    assert _coarse_features(model(1e4, 1e4)) == []

@@ -10,6 +10,7 @@ import numpy as np
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.clipping import reach
+from keras_gru_plus.quantization.layers import LAYERS
 
 from ._report_rows import beyond
 from ._report_text import KERAS, is_worse, kind_of, percent
@@ -22,6 +23,8 @@ from .results import Verification
 CLIP_SHARE = 0.001
 #: The warning names this many taps, those that clip most.
 NAMED_TAPS = 6
+#: Steps to a deviation that a normalized feature should have.
+LEAST_STEPS = 8
 #: Bits of a recurrent kernel that a wide input may take before the report warns.
 WARN_BITS = 2.0
 
@@ -75,7 +78,8 @@ def checked_labels(model: QuantizedModel, labels: list[str] | None) -> list[str]
 
 def warnings(verification: Verification, taps: list[TapRange], model: QuantizedModel, data: Data) -> list[str]:
     """Sentences about what went worse than it should, with what to do."""
-    found = [*_losses(verification, kind_of(model.recipe.get_config())), *_coarse_kernels(model)]
+    kind = kind_of(model.recipe.get_config())
+    found = [*_losses(verification, kind), *_coarse_kernels(model), *_coarse_features(model)]
     if verification.source == "random":
         found.append(
             "Verified on random numbers only: pass calibration or evaluation data for figures that mean something."
@@ -156,5 +160,27 @@ def _coarse_kernels(model: QuantizedModel) -> list[str]:
                 f"Input {name!r} ranges to ±{bound:.3g}, which leaves the recurrent weights of {layer.name!r} "
                 f"{8 - lost:.1f} of 8 bits: if few values are that large, calibrate with a percentile "
                 "(--percentile 99)."
+            )
+    return found
+
+
+def _coarse_features(model: QuantizedModel) -> list[str]:
+    """Inputs whose features are normalized one by one, of which the smaller ones have few of the input's steps."""
+    found = []
+    graph = model._graph
+    for name, identity in graph.inputs:
+        readers = [node for node in graph.readers(identity) if LAYERS[type(node.layer)].scaling is not None]
+        if identity in graph.scalings() or not readers or not model.recipe.quantized:
+            continue
+        scaling = LAYERS[type(readers[0].layer)].scaling
+        assert scaling is not None
+        scale = np.ravel(scaling(readers[0].layer)[0])
+        step = float(model.taps.all()[f"{name}/input"].bound()) / 2 ** (model.recipe.activation_bits - 1)
+        coarse = [i for i, factor in enumerate(scale) if step * factor > 1 / LEAST_STEPS]
+        if coarse:
+            found.append(
+                f"Input {name!r} has one grid for features on different scales, {1 / (step * scale.max()):.1f} steps "
+                f"to a deviation for feature {int(scale.argmax())} ({len(coarse)} of {len(scale)} have fewer than "
+                f"{LEAST_STEPS}): bring them to one scale before the model instead of in {readers[0].layer.name!r}."
             )
     return found
