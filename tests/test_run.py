@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -193,6 +194,8 @@ def test_bad_input_is_one_message_and_leaves_nothing(
 def started(*arguments: Any) -> subprocess.Popen[bytes]:
     program = Path(sys.executable).with_name("keras-gru-plus")
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    # A shell that runs the tests in the background has its children ignore interrupts.
+    pipes["preexec_fn"] = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen([program, *map(str, arguments)], bufsize=0, **pipes)
 
 
