@@ -22,7 +22,9 @@ needs_cores = pytest.mark.skipif(bare_metal.unavailable() is not None, reason=st
 
 STEPS, RESET = 60, 25
 FAST = ("gru", "mgu_hard", "grud", "mixed", "gru_per_channel", "qrnn_wide")
-STEPPING = [name for name, spec in export_models.MODELS.items() if spec.steps]
+#: Front ends: hops, convolutions, tables of tokens.
+WITHOUT_C = ("keyword", "dilated", "image", "normalized_by_feature", "text", "residual")
+STEPPING = [name for name, spec in export_models.MODELS.items() if spec.steps and name not in WITHOUT_C]
 
 
 def inputs_of(graph: Graph) -> np.ndarray:
@@ -107,6 +109,14 @@ def test_emulated_cores_give_the_same_for_other_models(name: str) -> None:
     expected = wanted(data, graph, x)
     for core in bare_metal.CORES:
         np.testing.assert_array_equal(bare_metal.run(sources, graph, x, core=core, reset=RESET).outputs, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITHOUT_C)
+def test_front_ends_have_no_c_and_are_refused(name: str) -> None:
+    for target in ("tflm", "litert"):
+        with pytest.raises(Unsupported, match="Expected "):
+            compile_step(export_models.converted(name, "step", target=target))
 
 
 def test_what_has_no_c_is_refused_by_name() -> None:
