@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ... import activations
 from ..network import Call, Linear, Network, Pending, Value
-from ..operators import convolution, depthwise_convolution
+from ..operators import Operator, convolution, depthwise_convolution
 from .table import register_layer
 from .timing import convolution_timing
 
@@ -71,30 +71,29 @@ def _two_dimensional(kernel: Any) -> Any:
     return kernel if len(kernel.shape) == 4 else tf.expand_dims(kernel, 1)
 
 
-@register_layer(keras.layers.Conv1D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
-@register_layer(keras.layers.Conv2D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
-def conv(q: Network, call: Call, x: Any) -> Value | Pending:
-    """One CONV_2D, the bias and the activation with it."""
+def _one_operator(q: Network, call: Call, x: Any, make: Callable[..., Operator]) -> Value | Pending:
+    """The layer as the one operator that `make` gives for strides, padding and dilations, with its activation."""
     layer = call.layer
     strides, padding, dilations, before = _over_time(layer)
     image, after = as_image(q, q.settle(x))
     image = q.preceded(call.scope, image, before)
     kernel, bias = q.weights(lambda: (_two_dimensional(layer.kernel), layer.bias))
-    operator = convolution(strides, padding, dilations)
+    operator = make(strides, padding, dilations)
     return q.activate(call.scope, Linear(call.scope, image, operator, kernel, bias, after=after), layer.activation)
+
+
+@register_layer(keras.layers.Conv1D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
+@register_layer(keras.layers.Conv2D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
+def conv(q: Network, call: Call, x: Any) -> Value | Pending:
+    """One CONV_2D, the bias and the activation with it."""
+    return _one_operator(q, call, x, convolution)
 
 
 @register_layer(keras.layers.DepthwiseConv1D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
 @register_layer(keras.layers.DepthwiseConv2D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
 def depthwise(q: Network, call: Call, x: Any) -> Value | Pending:
     """One DEPTHWISE_CONV_2D."""
-    layer = call.layer
-    strides, padding, dilations, before = _over_time(layer)
-    image, after = as_image(q, q.settle(x))
-    image = q.preceded(call.scope, image, before)
-    kernel, bias = q.weights(lambda: (_two_dimensional(layer.kernel), layer.bias))
-    operator = depthwise_convolution(strides, padding, dilations)
-    return q.activate(call.scope, Linear(call.scope, image, operator, kernel, bias, after=after), layer.activation)
+    return _one_operator(q, call, x, depthwise_convolution)
 
 
 @register_layer(keras.layers.SeparableConv1D, refusal=_refusal, timing=convolution_timing, eight_bits="a convolution")
