@@ -18,6 +18,7 @@ from keras_gru_plus_export._tflite_file import _AlignedBuffer
 from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.passes import PassError
 from keras_gru_plus_export.passes.carried_state import carried_state
+from keras_gru_plus_export.passes.common_operators import common_operators
 from keras_gru_plus_export.passes.dead_loop_variables import dead_loop_variables
 from keras_gru_plus_export.passes.float_io import float_io
 from keras_gru_plus_export.passes.full_offsets import full_offsets
@@ -302,6 +303,28 @@ def test_a_constant_start_is_put_on_the_loops_grid() -> None:
     start = m.model.subgraphs[0].tensors[caller.inputs[1]]
     assert tflite.grid(start) == GRID
     np.testing.assert_array_equal(tflite.constant(m.model, start), [[32, -128, 127, 64]])
+
+
+def test_float_operators_that_tflm_lacks_become_ones_with_the_same_values() -> None:
+    m = Model(1)
+    for name in ("x", "y", "clipped", "z"):
+        m.graphs[0].tensor(name, type=TYPE.FLOAT32)
+    m.graphs[0].tensor("less", type=TYPE.BOOL)
+    m.add(0, "RELU_N1_TO_1", "x", "clipped")
+    m.add(0, "LESS", "x y", "less", tflite.schema.LessOptionsT())
+    m.add(0, "SELECT", "less clipped y", "z", tflite.schema.SelectOptionsT())
+    m.ends(0, "x y", "z")
+    random = np.random.default_rng(8)
+    fed = {name: random.normal(0, 2, (64, 4)).astype(np.float32) for name in ("x", "y")}
+    expected = host.run(tflite.dump(m.model), fed, runtime="litert", mode="sequence")["z"]
+    with pytest.raises(host.RuntimeFailure, match="RELU_N1_TO_1"):
+        host.run(tflite.dump(m.model), fed, runtime="tflm", mode="sequence")
+    for _ in range(2):
+        common_operators(m.model)
+        assert kinds(m.model) == ["MAXIMUM", "MINIMUM", "LESS", "SELECT_V2"]
+        for runtime in ("litert", "litert-reference", "tflm"):
+            found = host.run(tflite.dump(m.model), fed, runtime=runtime, mode="sequence")["z"]
+            np.testing.assert_array_equal(found, expected)
 
 
 def _two_grids(m: Model) -> None:

@@ -21,6 +21,7 @@ from .floating import network_of
 from .graph import MODES, Expected
 from .passes import PassError
 from .passes.carried_state import carried_state
+from .passes.common_operators import common_operators
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
 from .passes.full_offsets import full_offsets
@@ -180,6 +181,7 @@ def _finish_float(raw: bytes, module: _Module, bits: int, keep_names: bool) -> b
     try:
         dead_loop_variables(flat)
         narrow_shapes(flat)
+        common_operators(flat)
         check_float(flat, module.expected, bits)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         reshape_options(flat)
