@@ -20,6 +20,7 @@ from .check import check, check_float, tap_of, weight_scales
 from .floating import network_of
 from .graph import MODES, Expected
 from .passes import PassError
+from .passes.break_ties import break_ties
 from .passes.carried_state import carried_state
 from .passes.common_operators import common_operators
 from .passes.dead_loop_variables import dead_loop_variables
@@ -156,6 +157,8 @@ def _finish(
                 "Expected `steps_per_iteration` to divide the steps of a recurrent layer, "
                 f"got {steps_per_iteration}; try 1."
             )
+        if target == "litert" and bits == 8:
+            break_ties(flat)
         if target == "tflm":
             _for_micro(flat, bits)
             if steps_per_iteration > 1:  # instructions go before bytes
