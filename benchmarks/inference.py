@@ -35,8 +35,8 @@ OURS: dict[str, tuple[dict[str, Any], int]] = {
 }
 NOTE = (
     "The last state of one recurrent layer for T steps of D features and N units, batch 1, one thread. ONNX Runtime "
-    "in µs a sequence, the others as multiples of it in the same run: the least of {rounds} turns each. PyTorch is in "
-    "float32; `keras.layers.GRU` went through TFLiteConverter, in float32 and, unrolled, with int8. The others are "
+    "in µs a sequence, the others as multiples of it in the same run: the least of {rounds} turns each. PyTorch is "
+    "in float32; `keras.layers.GRU` went through TFLiteConverter, in float32 and, unrolled, with int8. The rest are "
     "our int8 files on LiteRT. Unrolled: without a loop. A dash: {dash}."
 )
 DASH = "TensorFlow's converter did not end within {seconds} s, or its file does not run"
