@@ -15,6 +15,7 @@ from ..arithmetic import NEARLY_ONE, Grid
 from ..layer import GRUPlus
 from ..plan import plan_of
 from .cells import FakeQuant, Observing
+from .layers.unfolding import unfolded
 from .network import Call, Network, Value
 from .operators import MATMUL, Operator
 from .recipe import Recipe
@@ -250,8 +251,9 @@ class QuantizedModel(keras.Model):
     def reset_states(self) -> None:
         """Zeros for the states of stateful layers."""
         for layer in self._flatten_layers(include_self=False):
-            if isinstance(layer, GRUPlus) and layer.stateful:
-                layer.reset_state()
+            if isinstance(layer, keras.layers.RNN) and layer.stateful:
+                for each in {id(each): each for each in (layer, *unfolded(layer))}.values():
+                    each.reset_state()
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The model's outputs, as the int8 file will compute them."""
