@@ -252,7 +252,6 @@ ARCHITECTURES: dict[str, tuple[Callable[[], keras.Model], bool]] = {
         _sequential(
             L.Masking,
             lambda: L.Bidirectional(L.RNN([_cell(5, variant="cifg"), _cell(4)], return_sequences=True)),
-            lambda: L.RNN([_cell(6), _cell(5, variant="gru")], go_backwards=True),
             lambda: L.Dense(3),
         ),
         False,

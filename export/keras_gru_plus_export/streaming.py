@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.layers import LAYERS
 from keras_gru_plus.quantization.layers.timing import Frame
@@ -71,7 +72,7 @@ def check_steps(model: QuantizedModel) -> None:
     Raises:
         ValueError: names the layer and the reason.
     """
-    if not recurrent_nodes(model):
+    if not recurrent_layers(model):
         raise ValueError("Expected a model with a GRUPlus layer for modes 'step' and 'stateful', got none.")
     _, refused = frames(model)
     for layer, reason in refused:
@@ -93,9 +94,15 @@ def check_steps(model: QuantizedModel) -> None:
             )
 
 
-def recurrent_nodes(model: QuantizedModel) -> list[Node]:
-    """The calls of recurrent layers, but for those inside of Bidirectional."""
-    return [node for node in model._graph.nodes if is_recurrent(node.layer)]
+def recurrent_layers(model: QuantizedModel) -> list[tuple[str, GRUPlus]]:
+    """Scope and layer of each call of GRUPlus, stacked cells unfolded, but for those inside of Bidirectional."""
+    return [found for node in model._graph.nodes for found in _unfolded(node)]
+
+
+def _unfolded(node: Node) -> list[tuple[str, GRUPlus]]:
+    if not is_recurrent(node.layer):
+        return []
+    return list(zip(scopes(node.layer, node.scope), unfolded(node.layer), strict=True))
 
 
 def is_recurrent(layer: Any) -> bool:
@@ -139,10 +146,8 @@ def state_shapes(model: QuantizedModel, mode: str, shapes: list[list[int]]) -> d
 
 def _names(node: Node) -> list[str]:
     """What the states of a layer call are called, if it has any."""
-    if not is_recurrent(node.layer):
-        return [f"state_{node.scope}"]
-    layers = zip(scopes(node.layer, node.scope), unfolded(node.layer), strict=True)
-    return [name for scope, layer in layers for name in state_names(scope, layer)]
+    names = [name for scope, layer in _unfolded(node) for name in state_names(scope, layer)]
+    return names or [f"state_{node.scope}"]
 
 
-__all__ = ["check_steps", "frames", "have_time", "hop", "input_types", "is_timed", "recurrent_nodes", "state_shapes"]
+__all__ = ["check_steps", "frames", "have_time", "hop", "input_types", "is_timed", "recurrent_layers", "state_shapes"]

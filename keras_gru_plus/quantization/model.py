@@ -252,8 +252,9 @@ class QuantizedModel(keras.Model):
         """Zeros for the states of stateful layers."""
         for layer in self._flatten_layers(include_self=False):
             if isinstance(layer, keras.layers.RNN) and layer.stateful:
-                for each in {id(each): each for each in (layer, *unfolded(layer))}.values():
-                    each.reset_state()
+                # Not with `reset_state`, which does not know that the states of stacked cells are nested.
+                for state in keras.tree.flatten([each.states or [] for each in (layer, *unfolded(layer))]):
+                    state.assign(tf.zeros_like(state.value))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The model's outputs, as the int8 file will compute them."""
