@@ -20,6 +20,7 @@ from keras_gru_plus_export.summary import describe
 L = keras.layers
 Cell = kgp.GRUPlusCell
 X = np.random.default_rng(0).normal(0, 1, (4, 6, 3)).astype(np.float32)
+QUICK = ((True, True, False, False), (False, False, True, False), (True, False, True, True))
 #: A row that ends, one that begins late, one with a hole, and one without a step.
 GAPS = X * np.array([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1], [0] * 6])[..., None].astype(
     np.float32
@@ -54,7 +55,10 @@ def equal(model: keras.Model, *inputs: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     ("sequences", "state", "backwards", "masked"),
-    list(itertools.product((False, True), repeat=4)),
+    [
+        pytest.param(*flags, marks=() if flags in QUICK else pytest.mark.slow)
+        for flags in itertools.product((False, True), repeat=4)
+    ],
 )
 def test_stacked_cells_are_unfolded_with_every_option(
     sequences: bool, state: bool, backwards: bool, masked: bool
