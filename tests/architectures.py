@@ -19,6 +19,11 @@ def _gru(units: int, **options: Any) -> kgp.GRUPlus:
     return kgp.GRUPlus(units, bias_initializer=keras.initializers.RandomNormal(0, 0.3, seed=1), **options)
 
 
+def _cell(units: int, **options: Any) -> kgp.GRUPlusCell:
+    options = {"variant": "mgu", **options}
+    return kgp.GRUPlusCell(units, bias_initializer=keras.initializers.RandomNormal(0, 0.3, seed=1), **options)
+
+
 def _signal(name: str = "signal") -> Any:
     return keras.Input((12, 5), name=name)
 
@@ -233,6 +238,22 @@ ARCHITECTURES: dict[str, tuple[Callable[[], keras.Model], bool]] = {
     ),
     "masked_apart": (
         _sequential(L.Masking, lambda: _gru(6, variant="cifg", return_sequences=True), lambda: L.Dense(3)),
+        False,
+    ),
+    "cells": (
+        _sequential(
+            lambda: L.RNN([_cell(6, variant="gru"), _cell(5, variant="cifg"), _cell(7)], return_sequences=True),
+            lambda: L.RNN(_cell(6, variant="ran")),
+            lambda: L.Dense(3),
+        ),
+        True,
+    ),
+    "masked_cells": (
+        _sequential(
+            L.Masking,
+            lambda: L.Bidirectional(L.RNN([_cell(5, variant="cifg"), _cell(4)], return_sequences=True)),
+            lambda: L.Dense(3),
+        ),
         False,
     ),
     "residual": (_residual, True),

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.clipping import reach
 from keras_gru_plus.quantization.layers import LAYERS
+from keras_gru_plus.quantization.layers.unfolding import cells_of
 
 from ._report_rows import beyond
 from ._report_text import KERAS, is_worse, kind_of, percent
@@ -41,14 +41,19 @@ def describe(model: QuantizedModel) -> dict[str, Any]:
 
 
 def _recurrent(layer: Any) -> dict[str, Any]:
-    if not isinstance(layer, GRUPlus):
+    if not isinstance(layer, keras.layers.RNN):
         return {}
-    return {
-        "variant": layer.variant.name,
-        "units": layer.units,
-        "activation": keras.activations.serialize(layer.activation),
-        "recurrent_activation": keras.activations.serialize(layer.recurrent_activation),
-    }
+    cells = [
+        {
+            "variant": cell.variant.name,
+            "units": cell.units,
+            "activation": keras.activations.serialize(cell.activation),
+            "recurrent_activation": keras.activations.serialize(cell.recurrent_activation),
+        }
+        for cell in cells_of(layer)
+    ]
+    # Of stacked cells each says its own.
+    return cells[0] if len(cells) == 1 else {key: [cell[key] for cell in cells] for key in cells[0]}
 
 
 def tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
@@ -146,14 +151,17 @@ def _coarse_kernels(model: QuantizedModel) -> list[str]:
     found: list[str] = []
     for node in model._graph.nodes if model.recipe.quantized else ():
         layer = node.layer
-        if not isinstance(layer, GRUPlus) or "recurrent_kernel" not in layer.variant.weights(1, 1, True):
+        if not isinstance(layer, keras.layers.RNN):
+            continue
+        first = cells_of(layer)[0]
+        if "recurrent_kernel" not in first.variant.weights(1, 1, True):
             continue
         name = next((name for name, identity in model._graph.inputs if identity == node.inputs[0]), None)
         if name is None:
             continue
         bound = float(model.taps.all()[f"{name}/input"].bound())
-        kernel = float(np.abs(np.asarray(layer.cell.weight("kernel"))).max())
-        recurrent = float(np.abs(np.asarray(layer.cell.weight("recurrent_kernel"))).max())
+        kernel = float(np.abs(np.asarray(first.weight("kernel"))).max())
+        recurrent = float(np.abs(np.asarray(first.weight("recurrent_kernel"))).max())
         lost = np.log2(max(bound * kernel, 1e-30) / max(recurrent, 1e-30))
         if lost > WARN_BITS:
             found.append(

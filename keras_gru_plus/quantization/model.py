@@ -15,6 +15,7 @@ from ..arithmetic import NEARLY_ONE, Grid
 from ..layer import GRUPlus
 from ..plan import plan_of
 from .cells import FakeQuant, Observing
+from .layers.unfolding import unfolded
 from .network import Call, Network, Value
 from .operators import MATMUL, Operator
 from .recipe import Recipe
@@ -250,8 +251,10 @@ class QuantizedModel(keras.Model):
     def reset_states(self) -> None:
         """Zeros for the states of stateful layers."""
         for layer in self._flatten_layers(include_self=False):
-            if isinstance(layer, GRUPlus) and layer.stateful:
-                layer.reset_state()
+            if isinstance(layer, keras.layers.RNN) and layer.stateful:
+                # Not with `reset_state`, which does not know that the states of stacked cells are nested.
+                for state in keras.tree.flatten([each.states or [] for each in (layer, *unfolded(layer))]):
+                    state.assign(tf.zeros_like(state.value))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The model's outputs, as the int8 file will compute them."""
@@ -312,7 +315,7 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
 
     Args:
         model: Functional or Sequential model, nested ones too, of the layers in
-            `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus and Bidirectional, Dense, convolutions,
+            `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus, RNN of its cells and Bidirectional, Dense, convolutions,
             BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding, masking.
         recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" or "float16" (exactly
             the model given; they differ in the file) or a `Recipe`.
