@@ -356,7 +356,7 @@ class Network:
             row = LAYERS.get(type(readers[0].layer)) if len(readers) == 1 else None
             if row is not None and row.scaling is not None and identity not in (i for _, i in self.outputs):
                 scale, shift = row.scaling(readers[0].layer)
-                alike_in_time = all(np.size(array) in (1, np.shape(array)[-1]) for array in (scale, shift))
+                alike_in_time = all(np.size(a) in (1, *np.shape(a)[-1:]) for a in (scale, shift))
                 if alike_in_time and np.all(np.greater(scale, 0)):
                     found[identity] = Scaling.of(scale, shift)
         return found
