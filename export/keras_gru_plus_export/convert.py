@@ -30,6 +30,7 @@ from .passes.one_scale import OneScale, one_scale
 from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.rows_of_input import rows_of_input
+from .passes.scale_inputs import scale_inputs
 from .passes.shared_memory import shared_memory
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
@@ -165,13 +166,14 @@ def _finish(
         tensors = flat.subgraphs[0].tensors
         places = {name: signature.inputs[name] for name in module.expected.units}
         grids = {
-            place: input_grid(*module.expected.units[name], bits, axis=len(tensors[place].shape) - 1)
+            name: input_grid(*module.expected.units[name], bits, axis=len(tensors[place].shape) - 1)
             for name, place in places.items()
         }
-        apart = {place: grid for place, grid in grids.items() if io == "float" and not has_quantize(grid, bits)}
-        relabel_inputs(flat, {place: grid for place, grid in grids.items() if place not in apart})
+        apart = {name: grid for name, grid in grids.items() if io == "float" and not has_quantize(grid, bits)}
+        relabel_inputs(flat, {places[name]: grid for name, grid in grids.items() if name not in apart})
         if io == "float":
-            float_io(flat, apart)
+            float_io(flat)
+            scale_inputs(flat, {name: scaled_as(grid, bits) for name, grid in apart.items()})
         reshape_options(flat)
         strip(flat, keep_names=keep_names)
         if target == "tflm":
@@ -189,6 +191,7 @@ def _finish_float(raw: bytes, module: _Module, bits: int, keep_names: bool) -> b
         narrow_shapes(flat)
         check_float(flat, module.expected, bits)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
+        scale_inputs(flat, {name: (-s.center, s.scale) for name, s in module.expected.scalings.items()})
         reshape_options(flat)
         strip(flat, keep_names=keep_names)
     except PassError as error:
@@ -214,6 +217,12 @@ def has_quantize(grid: tflite.Grid, bits: int) -> bool:
     """Whether QUANTIZE writes the grid on every runtime: one scale, a zero point of int8, with 16 bits none but 0."""
     low, high = (-128, 127) if bits == 8 else (0, 0)
     return not grid.per_channel and low <= grid.zero_point <= high
+
+
+def scaled_as(grid: tflite.Grid, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offset and factor that take a real input with this grid to the graph's own, 2^(1 - bits) with zero point 0."""
+    scales = np.array(grid.scales)
+    return np.array(grid.zero_points) * scales, 2.0 ** (1 - bits) / scales
 
 
 def _single_scales(expected: Expected) -> Callable[[tflite.TensorT], OneScale | None]:

@@ -42,13 +42,11 @@ class FloatNetwork(GraphNetwork):
         self._aliases: dict[str, str] = {}
 
     def input(self, name: str, tensor: Any, scaling: Scaling | None) -> Value:
-        if scaling is not None:
+        if scaling is not None and not scaling.by_feature and not scaling.center:
             tensor = tensor * self.number(float(scaling.scale))
-            tensor = tensor - float(scaling.center * scaling.scale) if scaling.center else tensor
+        elif scaling is not None:  # the converter would fold its numbers, or round them to float16
+            self.expected.scalings[name] = scaling
         return Value(tensor, Grid.UNIT, f"{name}/input")
-
-    def scalings(self) -> dict[int, Scaling]:
-        return {key: scaling for key, scaling in super().scalings().items() if not scaling.by_feature}
 
     def fake_quant(self, value: Any, bounds: tuple[float, float]) -> Any:
         return value

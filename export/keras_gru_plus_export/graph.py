@@ -37,6 +37,7 @@ class Expected:
         wide_ranges: tap key → (low, high) in the file, for a recipe with 16-bit activations.
         kernels: tap key of a linear operator's output → its weights, folded as trained.
         units: input name → (real value of int8 128 (int16 32768) of the scaled input, what scales it).
+        scalings: input name → what scales it, in front of a graph of floats.
         constants: element-wise weights.
         factors: numbers that scale or shift a whole tensor.
         tables: operation name → activation that becomes a look-up table.
@@ -47,6 +48,7 @@ class Expected:
     wide_ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     kernels: dict[str, Weights] = dataclasses.field(default_factory=dict)
     units: dict[str, tuple[float, Scaling | None]] = dataclasses.field(default_factory=dict)
+    scalings: dict[str, Scaling] = dataclasses.field(default_factory=dict)
     constants: list[np.ndarray] = dataclasses.field(default_factory=list)
     factors: list[float] = dataclasses.field(default_factory=list)
     tables: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-#: float32 has this many steps from 0 to a number: an input does not tell apart what is closer together.
-RESOLUTION = 2.0**24
-#: Greatest zero point, with room in 32 bits for an integer of the grid beside it.
+#: Greatest zero point, with room in 32 bits for an integer of the grid beside it. Only a feature that never varies
+#: (Keras divides it by 1e-7) would have a greater one, or with 16 bits by less than some 2^-18 of its center: it gets
+#: wider steps.
 FARTHEST = 2.0**30
 
 
@@ -31,15 +31,9 @@ class Scaling:
 
     @classmethod
     def of(cls, scale: Any, shift: Any) -> Scaling:
-        """`scale * x + shift`, for arrays with one entry or one for each feature.
-
-        A feature that never varies has no scale of its own (Keras divides by 1e-7): it gets as fine a one as
-        float32 can tell apart around its center.
-        """
+        """`scale * x + shift`, for arrays with one entry or one for each feature."""
         scale, shift = np.broadcast_arrays(*(np.squeeze(np.asarray(array, np.float64)) for array in (scale, shift)))
-        center = -shift / scale
-        finest = RESOLUTION / np.maximum(np.abs(center), np.finfo(np.float32).tiny)
-        return cls(np.minimum(scale, finest), center)
+        return cls(scale, -shift / scale)
 
     @property
     def by_feature(self) -> bool:
