@@ -180,6 +180,10 @@ def test_a_sketch_is_valid(tmp_path: pathlib.Path) -> None:
 def test_what_microwakeword_refuses_is_named() -> None:
     with pytest.raises(ValueError, match=r"mode 'step'; stock ESPHome has no .*GATHER.*; the input .*; the output"):
         esphome.files(context("gru", "step"))
+    model = tflite.load(context("features", "stateful").data)
+    model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].shape[-1] = 40
+    tflite.set_grid(model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]], np.arange(1, 41) / 128, axis=2)
+    assert any("one scale, " in broken for broken in esphome.broken_rules(tflite.dump(model), "stateful"))
 
 
 @pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")
