@@ -29,9 +29,9 @@ TASKS = (
 )
 NOTE = (
     "Accuracy in %, mean ± standard deviation of {seeds} seeds; int8 is the fine-tuned file on LiteRT. One layer of "
-    "32 units and a softmax, the training of the table of variants. Saturating: hard_tanh and hard_sigmoid. Difference: "
-    "saturating less smooth, int8, in points, with the 95 % interval of the mean over the seeds, which are paired. "
-    "Test parts: {counts}."
+    "32 units and a softmax, the training of the table of variants. Saturating: hard_tanh and hard_sigmoid. "
+    "Difference: saturating less smooth, int8, in points, with the 95 % interval of the mean over the paired "
+    "seeds. Test parts: {counts}."
 )
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import keras_gru_plus as kgp
 
 L = keras.layers
+#: Features as sensors give them: a pressure, an acceleration, a position, a current, and one that never varies.
+MEANS, DEVIATIONS = (1013.0, 0.0, -3e4, 0.002, 0.0), (5.0, 1.0, 2e3, 1e-4, 0.0)
 
 
 def _gru(units: int, **options: Any) -> kgp.GRUPlus:
@@ -201,8 +203,26 @@ ARCHITECTURES: dict[str, tuple[Callable[[], keras.Model], bool]] = {
         ),
         True,
     ),
-    "normalized_by_feature": (
+    "features": (
         _sequential(
+            lambda: L.Normalization(mean=MEANS, variance=np.square(DEVIATIONS)),
+            lambda: _gru(6),
+            lambda: L.Dense(3),
+        ),
+        True,
+    ),
+    "normalized_hops": (
+        _sequential(
+            lambda: L.Normalization(mean=[0.5, 0, -0.5, 0, 1], variance=[4.0, 2, 1, 4, 3]),
+            lambda: L.Conv1D(6, 3, strides=2, padding="causal", activation="relu"),
+            lambda: _gru(6),
+            lambda: L.Dense(3),
+        ),
+        True,
+    ),
+    "normalized_inside": (
+        _sequential(
+            lambda: _gru(5, return_sequences=True),
             lambda: L.Normalization(mean=[0.5, 0, -0.5, 0, 1], variance=[4.0, 2, 1, 4, 3]),
             lambda: _gru(6),
             lambda: L.Dense(3),
@@ -274,6 +294,8 @@ def inputs_of(name: str) -> tuple[str, ...]:
 
 def adapt(name: str, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Signals as the architecture reads them: ended by zeros where it has masks, as tokens where it looks up."""
+    if name == "features":
+        return {key: np.float32(x * np.array(DEVIATIONS) + np.array(MEANS)) for key, x in data.items()}
     if name not in ("text", "tagger") and not name.startswith("masked"):
         return data
     found = {}

@@ -27,6 +27,7 @@ from keras_gru_plus_export.passes.labels import labels
 from keras_gru_plus_export.passes.relabel_inputs import relabel_inputs
 from keras_gru_plus_export.passes.reshape_options import reshape_options
 from keras_gru_plus_export.passes.rows_of_input import rows_of_input
+from keras_gru_plus_export.passes.scale_inputs import scale_inputs
 from keras_gru_plus_export.passes.shared_memory import NAME, shared_memory
 from keras_gru_plus_export.passes.signature import name_inputs_and_outputs
 from keras_gru_plus_export.passes.strip import strip
@@ -485,6 +486,42 @@ def test_a_relabelled_input_changes_its_scale_and_nothing_behind_it() -> None:
     assert [grid for i, grid in enumerate(after[: len(grids)]) if i != x] == [
         g for i, g in enumerate(grids) if i != x
     ]
+
+
+@pytest.mark.parametrize("name", ["sequence", "hop"])
+def test_an_input_may_have_a_scale_and_a_far_zero_point_for_each_feature(name: str) -> None:
+    """Which no runtime minds, and none reads: the integers mean the same to what computes."""
+    plain = tiny_models.models()[name]
+    model = tflite.load(plain)
+    rows_of_input(model)  # in a loop the GATHER reads the input itself
+    x = tflite.signature(model).inputs["x"]
+    axis = len(model.subgraphs[0].tensors[x].shape) - 1
+    wanted = tflite.Grid(tuple(10.0**n for n in range(-4, 2)), (5, -700, 2**30, 0, -(2**30), 3), axis)
+    relabel_inputs(model, {x: wanted})
+    assert tflite.grid(model.subgraphs[0].tensors[x]).same(wanted)
+    mode = name if name in host.MODES else "step"
+    for runtime in filter(host.available, ("litert-reference", "litert", "tflm")):
+        expected = host.run(plain, {"x": samples()}, runtime=runtime, mode=mode)
+        for key, array in host.run(tflite.dump(model), {"x": samples()}, runtime=runtime, mode=mode).items():
+            np.testing.assert_array_equal(array, expected[key])
+
+
+@pytest.mark.parametrize("numbers", [(-300.0, 0.25), (np.arange(6) * -50.0, 2.0 ** -np.arange(1, 7))])
+def test_inputs_are_scaled_in_front_of_the_graph(numbers: tuple[Any, Any]) -> None:
+    model = tflite.load(tiny_models.models()["step"])
+    with pytest.raises(PassError, match="Expected 'x' to be float32, got int8"):
+        scale_inputs(model, {"x": numbers})
+    float_io(model)
+    plain = tflite.dump(model)
+    scale_inputs(model, {"x": numbers})
+    scaled = np.random.default_rng(3).normal(0, 0.5, (4, STEPS, FEATURES)).astype(np.float32)
+    raw = (scaled / numbers[1] - numbers[0]).astype(np.float32)
+    scaled = (raw + np.float32(numbers[0])) * np.float32(numbers[1])
+    for runtime in filter(host.available, ("litert-reference", "litert", "tflm")):
+        expected = host.run(plain, {"x": scaled}, runtime=runtime, mode="step")
+        for key, array in host.run(tflite.dump(model), {"x": raw}, runtime=runtime, mode="step").items():
+            assert len(np.unique(array)) > 5
+            np.testing.assert_array_equal(array, expected[key])
 
 
 def test_an_input_with_a_zero_point_cannot_be_relabelled() -> None:
