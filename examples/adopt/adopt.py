@@ -124,6 +124,8 @@ def run(folder: Path, epochs: int) -> list[str]:
         if done.returncode:
             message = done.stderr.strip().splitlines()[-1]
             print(message, flush=True)
+            if name != "lstm":
+                raise SystemExit(f"Expected {name}.keras to be exported, got: {message}")
             lines += ["", "and of the LSTM the command says (exit code 2):", "", f"> {message}"]
             continue
         report = json.loads(done.stdout)
