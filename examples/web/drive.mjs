@@ -1,0 +1,203 @@
+// Drives the page of an export in headless Chromium; the answer is one line of JSON on stdout.
+//
+//   node drive.mjs play WEB                 plays the recording in the page, online and offline
+//   node drive.mjs shots WEB DIRECTORY      pictures of the page on a phone and on a desk, light and dark
+//   node drive.mjs run WEB JOB.json         runs other files in the page's runtime, for benchmarks/platforms.py
+//
+// WEB is the folder `web` of an export in which `npm install` was run. CHROMIUM names the browser.
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { chromium } from "playwright-core";
+
+/** The folder's own server, as `npm start` runs it. */
+async function serve(web) {
+  const child = spawn("node", ["serve.mjs", "0"], { cwd: web, stdio: ["ignore", "pipe", "inherit"] });
+  const address = await new Promise((resolve, reject) => {
+    child.stdout.once("data", (text) => resolve(String(text).match(/http:\S+/)[0]));
+    child.on("exit", (code) => reject(new Error(`serve.mjs ended with ${code}`)));
+  });
+  return {
+    address,
+    stop: () =>
+      new Promise((resolve) => {
+        child.removeAllListeners("exit");
+        child.on("exit", resolve);
+        child.kill();
+      }),
+  };
+}
+
+async function opened(context, address, messages) {
+  const page = await context.newPage();
+  page.on("console", (message) => messages.push({ type: message.type(), text: message.text() }));
+  page.on("pageerror", (error) => messages.push({ type: "error", text: String(error) }));
+  await page.goto(address);
+  await ready(page);
+  return page;
+}
+
+/** Waits for the model and for the copy that works without a network. */
+async function ready(page) {
+  const done = /works offline|needs a network|Expected|did not load/;
+  await page.waitForFunction((text) => new RegExp(text).test(document.getElementById("status").textContent), done.source);
+}
+
+const status = (page) => page.textContent("#status");
+const measured = (page) => page.evaluate(() => globalThis.page.measure());
+
+async function play(browser, server) {
+  const messages = [];
+  const context = await browser.newContext();
+  const page = await opened(context, server.address, messages);
+  const outputs = await measured(page);
+  const found = {
+    status: await status(page),
+    outputs,
+    answer: await page.textContent("#answer"),
+    latency: await page.evaluate(() => [0.5, 0.95, 0.99].map((share) => globalThis.page.latency.percentile(share))),
+    isolated: await page.evaluate(() => crossOriginIsolated),
+  };
+  // A click plays at the signal's own rate.
+  await page.click("#play");
+  await page.waitForFunction(() => globalThis.page.position > 20);
+  found.playing = await page.textContent("#play");
+  await page.click("#play");
+  found.live = await live(page);
+  found.files = await page.evaluate(async () => {
+    const [name] = await caches.keys();
+    return (await (await caches.open(name)).keys()).map(({ url }) => new URL(url).pathname);
+  });
+  await server.stop();
+  await page.reload();
+  await ready(page);
+  found.offline = { status: await status(page), outputs: await measured(page) };
+  found.messages = messages;
+  await context.close();
+  return found;
+}
+
+/** Live motion, made of events as a phone sends them: a sine of 1 Hz at 60 events a second. */
+async function live(page) {
+  if (await page.isHidden("#live")) return null;
+  return page.evaluate(async () => {
+    const rows = [];
+    const { push } = globalThis.page;
+    globalThis.page.push = (row) => {
+      rows.push([...row]);
+      return push.call(globalThis.page, row);
+    };
+    await globalThis.page.live();
+    const started = performance.now();
+    while (performance.now() - started < 1200) {
+      const value = Math.sin((2 * Math.PI * performance.now()) / 1000);
+      const axes = { x: 9.80665 * value, y: 0, z: -9.80665 };
+      const turns = { alpha: 180, beta: 0, gamma: 90 * value };
+      dispatchEvent(
+        new DeviceMotionEvent("devicemotion", { accelerationIncludingGravity: axes, rotationRate: turns, interval: 16 }),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 1000 / 60));
+    }
+    const seconds = (performance.now() - started) / 1000;
+    await globalThis.page.live();
+    delete globalThis.page.push;
+    return { rows, seconds };
+  });
+}
+
+const SCREENS = {
+  phone: { width: 360, height: 740, deviceScaleFactor: 2, isMobile: true, hasTouch: true },
+  desk: { width: 1280, height: 800, deviceScaleFactor: 1 },
+};
+
+async function shots(browser, server, directory) {
+  mkdirSync(directory, { recursive: true });
+  const made = [];
+  for (const [name, { width, height, ...screen }] of Object.entries(SCREENS)) {
+    for (const colorScheme of ["light", "dark"]) {
+      const context = await browser.newContext({ viewport: { width, height }, colorScheme, ...screen });
+      const page = await opened(context, server.address, []);
+      await measured(page);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      const path = join(directory, `${name}-${colorScheme}.png`);
+      await page.screenshot({ path });
+      made.push({ path, width, scrollWidth: wide });
+      await context.close();
+    }
+  }
+  return made;
+}
+
+/** Files over samples that are integers already; a job has those of benchmarks/platforms.py. */
+async function run(browser, server, path) {
+  const jobs = JSON.parse(readFileSync(path, "utf8"));
+  const context = await browser.newContext({ serviceWorkers: "block" });
+  await context.route("**/job/*", (route) =>
+    route.fulfill({ body: readFileSync(join(dirname(path), basename(new URL(route.request().url()).pathname))) }),
+  );
+  const messages = [];
+  const page = await opened(context, server.address, messages);
+  const made = [];
+  for (const job of jobs) {
+    const { text, seconds } = await page.evaluate(inPage, job);
+    writeFileSync(join(dirname(path), job.result), Buffer.from(text, "base64"));
+    made.push({ result: job.result, seconds });
+  }
+  await context.close();
+  return { made, messages };
+}
+
+/** Runs in the page: the output of every invoke, one after the other, as base64. */
+async function inPage({ model, data, mode, inputs, outputs, samples, steps, input, output }) {
+  const { CompiledModel } = await import("./litert.js");
+  const get = async (name) => (await fetch(`job/${name}`)).arrayBuffer();
+  const [bytes, signal] = [new Uint8Array(await get(model)), new Int8Array(await get(data))];
+  const each = signal.length / samples / steps;
+  const parts = [];
+  const started = performance.now();
+  let compiled = await CompiledModel.compile(bytes, { inputs, outputs });
+  for (let sample = 0; sample < samples; sample++) {
+    if (sample && mode === "stateful") {
+      compiled.delete();
+      compiled = await CompiledModel.compile(bytes, { inputs, outputs });
+    }
+    let states = {};
+    for (const { name, shape, zero_point: zero } of inputs.filter((one) => one.name.startsWith("state_"))) {
+      states[name] = new Int8Array(shape.reduce((a, b) => a * b)).fill(zero);
+    }
+    for (let step = 0; step < steps; step++) {
+      const start = (sample * steps + step) * each;
+      const found = compiled.run({ ...states, [input]: signal.slice(start, start + each) });
+      for (const name of Object.keys(states)) states[name] = found[name];
+      parts.push(found[output]);
+    }
+  }
+  const seconds = (performance.now() - started) / 1000;
+  compiled.delete();
+  const url = await new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.readAsDataURL(new Blob(parts));
+  });
+  return { text: url.slice(url.indexOf(",") + 1), seconds };
+}
+
+const [command, web, argument] = process.argv.slice(2);
+const jobs = { play, shots, run };
+if (!jobs[command] || !web) {
+  console.error("Expected play, shots or run, and the folder web of an export; see the top of drive.mjs.");
+  process.exit(2);
+}
+const server = await serve(web);
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  // In a container Chromium has no sandbox of its own; no page from elsewhere is opened here.
+  args: ["--no-sandbox", "--disable-gpu"],
+});
+try {
+  const version = browser.version();
+  console.log(JSON.stringify({ version, ...{ [command]: await jobs[command](browser, server, argument) } }));
+} finally {
+  await browser.close();
+  await server.stop().catch(() => {});
+}
