@@ -1,13 +1,14 @@
 // Drives the page of an export in headless Chromium; the answer is one line of JSON on stdout.
 //
 //   node drive.mjs play WEB                 plays the recording in the page, online and offline
+//   node drive.mjs measure WEB [WEB ...]    the file's own numbers for the whole recording, of several exports
 //   node drive.mjs shots WEB DIRECTORY      pictures of the page on a phone and on a desk, light and dark
-//   node drive.mjs run WEB JOB.json         runs other files in the page's runtime, for benchmarks/platforms.py
+//   node drive.mjs run WEB                  the jobs in WEB/public/job/jobs.json, for benchmarks/platforms.py
 //
 // WEB is the folder `web` of an export in which `npm install` was run. CHROMIUM names the browser.
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 /** The folder's own server, as `npm start` runs it. */
@@ -21,6 +22,7 @@ async function serve(web) {
     address,
     stop: () =>
       new Promise((resolve) => {
+        if (child.exitCode !== null || child.signalCode !== null) resolve();
         child.removeAllListeners("exit");
         child.on("exit", resolve);
         child.kill();
@@ -45,6 +47,19 @@ async function ready(page) {
 
 const status = (page) => page.textContent("#status");
 const measured = (page) => page.evaluate(() => globalThis.page.measure());
+
+async function measure(browser, server, ...others) {
+  const found = [];
+  for (const one of [server, ...(await Promise.all(others.map(serve)))]) {
+    const messages = [];
+    const context = await browser.newContext();
+    const page = await opened(context, one.address, messages);
+    found.push({ outputs: await measured(page), messages });
+    await context.close();
+    await one.stop();
+  }
+  return found;
+}
 
 async function play(browser, server) {
   const messages = [];
@@ -125,22 +140,34 @@ async function shots(browser, server, directory) {
       await context.close();
     }
   }
+  await both(browser, directory);
   return made;
 }
 
-/** Files over samples that are integers already; a job has those of benchmarks/platforms.py. */
-async function run(browser, server, path) {
-  const jobs = JSON.parse(readFileSync(path, "utf8"));
-  const context = await browser.newContext({ serviceWorkers: "block" });
-  await context.route("**/job/*", (route) =>
-    route.fulfill({ body: readFileSync(join(dirname(path), basename(new URL(route.request().url()).pathname))) }),
-  );
+/** Desk and phone in one picture, for documentation. */
+async function both(browser, directory) {
+  const image = (name) => `data:image/png;base64,${readFileSync(join(directory, name)).toString("base64")}`;
+  const page = await browser.newPage({ viewport: { width: 1080, height: 560 } });
+  await page.setContent(`
+    <body style="margin: 0; background: #dfe4e9">
+      <img src="${image("desk-light.png")}" style="position: absolute; top: 30px; left: 20px; width: 770px; border-radius: 8px">
+      <img src="${image("phone-dark.png")}" style="position: absolute; top: 18px; right: 20px; height: 524px; border-radius: 18px">
+    </body>`);
+  await page.waitForFunction(() => [...document.images].every((one) => one.complete));
+  await page.screenshot({ path: join(directory, "both.png") });
+  await page.close();
+}
+
+/** Other files over samples that are integers already; the results are written beside the jobs. */
+async function run(browser, server) {
+  const folder = join(web, "public", "job");
   const messages = [];
+  const context = await browser.newContext();
   const page = await opened(context, server.address, messages);
   const made = [];
-  for (const job of jobs) {
+  for (const job of JSON.parse(readFileSync(join(folder, "jobs.json"), "utf8"))) {
     const { text, seconds } = await page.evaluate(inPage, job);
-    writeFileSync(join(dirname(path), job.result), Buffer.from(text, "base64"));
+    writeFileSync(join(folder, job.result), Buffer.from(text, "base64"));
     made.push({ result: job.result, seconds });
   }
   await context.close();
@@ -182,10 +209,10 @@ async function inPage({ model, data, mode, inputs, outputs, samples, steps, inpu
   return { text: url.slice(url.indexOf(",") + 1), seconds };
 }
 
-const [command, web, argument] = process.argv.slice(2);
-const jobs = { play, shots, run };
-if (!jobs[command] || !web) {
-  console.error("Expected play, shots or run, and the folder web of an export; see the top of drive.mjs.");
+const [command, web, ...others] = process.argv.slice(2);
+const commands = { play, measure, shots, run };
+if (!commands[command] || !web) {
+  console.error("Expected play, measure, shots or run, and the folder web of an export; see the top of drive.mjs.");
   process.exit(2);
 }
 const server = await serve(web);
@@ -196,8 +223,8 @@ const browser = await chromium.launch({
 });
 try {
   const version = browser.version();
-  console.log(JSON.stringify({ version, ...{ [command]: await jobs[command](browser, server, argument) } }));
+  console.log(JSON.stringify({ version, [command]: await commands[command](browser, server, ...others) }));
 } finally {
   await browser.close();
-  await server.stop().catch(() => {});
+  await server.stop();
 }

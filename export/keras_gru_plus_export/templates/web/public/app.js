@@ -161,7 +161,7 @@ class Page {
     this.motion?.stop();
     if (this.motion) this.position = 0;
     this.motion = null;
-    $("live").textContent = "Live motion";
+    $("live").textContent = "Live";
     $("source").textContent = this.info.recording.title;
   }
 
@@ -264,7 +264,7 @@ async function main() {
   $("status").textContent = `ready in ${((performance.now() - started) / 1000).toFixed(1)} s`;
   $("runtime").textContent = `LiteRT.js 2.5.3, ${name.includes("compat") ? "SIMD" : "relaxed SIMD"}, one thread. ${info.recording.note ?? ""}`;
   const step = clockStep();
-  $("clock").textContent = `From real numbers to real numbers; this page's clock has steps of ${format(step)}.`;
+  $("clock").textContent = `With the input's quantization; this page's clock has steps of ${format(step)}.`;
   const reason = unavailable(info.channels);
   $("live").hidden = reason !== null;
   $("play").addEventListener("click", () => page.play());

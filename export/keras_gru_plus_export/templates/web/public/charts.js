@@ -3,6 +3,7 @@
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const GAP = 14;
 const RIBBON = 20;
+const CAPTION = 40;
 
 /** The canvas at the screen's own resolution. */
 function prepared(canvas) {
@@ -37,7 +38,7 @@ export function grouped(channels) {
 export class SignalChart {
   constructor(canvas, info, seconds) {
     Object.assign(this, { canvas, info });
-    this.groups = grouped(info.channels).map((group) => ({ ...group, peak: 1e-6 }));
+    this.groups = grouped(info.channels);
     this.length = Math.round(seconds * info.rate);
     this.clear();
   }
@@ -52,9 +53,6 @@ export class SignalChart {
   addRow(row, label) {
     this.rows.push(row);
     this.count += 1;
-    for (const group of this.groups) {
-      for (const index of group.indices) group.peak = Math.max(group.peak, Math.abs(row[index]));
-    }
     this.extend("label", label);
     if (this.rows.length > 2 * this.length) this.rows = this.rows.slice(-this.length);
   }
@@ -102,8 +100,13 @@ export class SignalChart {
     }
   }
 
-  drawGroup(context, width, { unit, indices, peak }, top, height, x) {
-    const limit = rounded(peak);
+  drawGroup(context, width, { unit, indices }, top, height, x) {
+    const begin = Math.max(0, this.rows.length - this.length);
+    let peak = 1e-3;
+    for (let i = begin; i < this.rows.length; i++) {
+      for (const index of indices) peak = Math.max(peak, Math.abs(this.rows[i][index]));
+    }
+    const limit = rounded(1.15 * peak);
     const y = (value) => top + height / 2 - (value / limit) * (height / 2 - 2);
     context.strokeStyle = style("--line");
     context.lineWidth = 1;
@@ -113,7 +116,6 @@ export class SignalChart {
     context.lineWidth = 1.5;
     context.lineJoin = "round";
     const offset = this.count - this.rows.length;
-    const begin = Math.max(0, this.rows.length - this.length);
     indices.forEach((index, place) => {
       context.strokeStyle = colour(place);
       context.beginPath();
@@ -142,17 +144,18 @@ export class SignalChart {
       if (end <= first || name === null) continue;
       const from = Math.max(0, x(start));
       const to = Math.min(width, x(end));
-      context.save();
-      context.beginPath();
-      context.rect(from, top, to - from, RIBBON);
-      context.clip();
       context.fillStyle = style(`--class-${1 + (Math.max(0, names.indexOf(name)) % 8)}`);
       context.fillRect(from, top, Math.max(1, to - from - 1), RIBBON);
       context.fillStyle = style("--text");
-      const text = from === 0 || start <= first ? `${title}: ${name}` : name;
-      if (to - from > 30) context.fillText(text, from + 6, top + RIBBON / 2 + 0.5);
-      context.restore();
+      const left = Math.max(from, CAPTION);
+      if (context.measureText(name).width < to - left - 12) {
+        context.fillText(name, left + 6, top + RIBBON / 2 + 0.5);
+      }
     }
+    context.fillStyle = style("--card");
+    context.fillRect(0, top, CAPTION, RIBBON);
+    context.fillStyle = style("--muted");
+    context.fillText(title, 0, top + RIBBON / 2 + 0.5);
   }
 }
 

@@ -1,24 +1,30 @@
 // A model in LiteRT.js with inputs and outputs of any type.
 //
 // LiteRT.js 2.5.3 refuses int8 in `loadAndCompile` and `Tensor` ("Element type INT8 is not supported"), not in the
-// WebAssembly underneath, whose bindings it exports and declares in its types: those are used here. The version is
-// pinned in package.json for that reason.
-import { Environment, getGlobalLiteRt, loadLiteRt, supportsFeature } from "@litertjs/core";
+// WebAssembly underneath, whose bindings it declares in its types: those are used here. The version is pinned in
+// package.json for that reason.
+import { LiteRt, supportsFeature } from "@litertjs/core";
+import { createWasmLib } from "@litertjs/wasm-utils";
 
 const ARRAYS = { float32: Float32Array, int8: Int8Array, int16: Int16Array, int32: Int32Array, uint8: Uint8Array };
 
+let wasm = null;
 let environment = null;
 
-/** Loads the WebAssembly once; says which of its builds this browser takes. */
-export async function load() {
-  await loadLiteRt(new URL("litert/wasm/", document.baseURI).href);
-  environment = await Environment.create({ webGpuDevice: null });
-  return build();
-}
-
-/** Name of the build that LiteRT.js chooses in this browser. */
+/** Name of the WebAssembly build that LiteRT.js chooses in this browser for one thread. */
 export async function build() {
   return (await supportsFeature("relaxedSimd")) ? "litert_wasm_internal" : "litert_wasm_compat_internal";
+}
+
+/** Loads the WebAssembly once, without the GPU device that `loadLiteRt` asks for. */
+export async function load() {
+  const name = await build();
+  // What it says of itself is on stderr, informal or not.
+  globalThis.Module = { printErr: (line) => (/^(INFO|WARNING)/.test(line) ? console.debug : console.error)(line) };
+  const script = new URL(`litert/wasm/${name}.js`, document.baseURI).href;
+  wasm = (await createWasmLib(LiteRt, script)).liteRtWasm;
+  environment = wasm.LiteRtEnvironment.create(null);
+  return name;
 }
 
 export class CompiledModel {
@@ -27,30 +33,23 @@ export class CompiledModel {
    * @param {{inputs: object[], outputs: object[]}} info name, shape and dtype of each, as in model.json
    */
   static async compile(bytes, info) {
-    const wasm = getGlobalLiteRt().liteRtWasm;
     const pointer = wasm._malloc(bytes.length);
     wasm.HEAPU8.set(bytes, pointer);
-    const model = wasm.loadModel(environment.liteRtEnvironment, pointer, bytes.length);
-    const options = {
-      environment,
-      accelerator: "wasm",
-      cpuOptions: { numThreads: 1 },
-      gpuOptions: {},
-      webNNOptions: {},
-    };
-    const compiled = await wasm.compileModel(environment.liteRtEnvironment, model, options);
-    return new CompiledModel(wasm, pointer, model, compiled, info);
+    const model = wasm.loadModel(environment, pointer, bytes.length);
+    const options = { accelerator: "wasm", cpuOptions: { numThreads: 1 }, gpuOptions: {}, webNNOptions: {} };
+    const compiled = await wasm.compileModel(environment, model, options);
+    return new CompiledModel(pointer, model, compiled, info);
   }
 
-  constructor(wasm, pointer, model, compiled, info) {
-    Object.assign(this, { wasm, pointer, model, compiled });
+  constructor(pointer, model, compiled, info) {
+    Object.assign(this, { pointer, model, compiled });
     const signature = model.getSignature(0);
     this.inputs = names(signature.inputNames()).map((name, index) => {
       const { dtype } = described(info.inputs, name);
       const type = model.getInputTensorType(0, index);
       const bytes = type.bytes();
       const buffer = wasm.LiteRtTensorBuffer.createManaged(
-        environment.liteRtEnvironment,
+        environment,
         wasm.LiteRtTensorBufferType.HOST_MEMORY,
         type,
         bytes,
@@ -73,7 +72,7 @@ export class CompiledModel {
    * @returns {Object<string, ArrayBufferView>} typed arrays by output name, likewise
    */
   run(values) {
-    const { READ, WRITE } = this.wasm.LiteRtTensorBufferLockMode;
+    const { READ, WRITE } = wasm.LiteRtTensorBufferLockMode;
     for (const { name, buffer, bytes, array } of this.inputs) {
       const value = values[name];
       if (!(value instanceof array) || value.byteLength !== bytes) {
@@ -81,14 +80,14 @@ export class CompiledModel {
       }
       const target = buffer.lock(WRITE);
       // HEAPU8 is another array after the memory has grown.
-      this.wasm.HEAPU8.set(new Uint8Array(value.buffer, value.byteOffset, bytes), target);
+      wasm.HEAPU8.set(new Uint8Array(value.buffer, value.byteOffset, bytes), target);
       buffer.unlock();
     }
     const found = {};
     this.compiled.run(0, this.buffers).forEach((buffer, index) => {
       const { name, array } = this.outputs[index];
       const source = buffer.lock(READ);
-      found[name] = new array(this.wasm.HEAPU8.slice(source, source + buffer.packedSize()).buffer);
+      found[name] = new array(wasm.HEAPU8.slice(source, source + buffer.packedSize()).buffer);
       buffer.unlock();
       buffer.delete();
     });
@@ -99,7 +98,7 @@ export class CompiledModel {
     for (const buffer of this.buffers) buffer.delete();
     this.compiled.delete();
     this.model.delete();
-    this.wasm._free(this.pointer);
+    wasm._free(this.pointer);
   }
 }
 
