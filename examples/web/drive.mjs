@@ -5,7 +5,8 @@
 //   node drive.mjs shots WEB DIRECTORY      pictures of the page on a phone and on a desk, light and dark
 //   node drive.mjs run WEB                  the jobs in WEB/public/job/jobs.json, for benchmarks/platforms.py
 //
-// WEB is the folder `web` of an export in which `npm install` was run. CHROMIUM names the browser.
+// WEB is the folder `web` of an export in which `npm install` was run. CHROMIUM names the browser; OLD_BROWSER takes
+// relaxed SIMD from it.
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -32,11 +33,19 @@ async function serve(web) {
 
 async function opened(context, address, messages) {
   const page = await context.newPage();
+  if (process.env.OLD_BROWSER) await page.addInitScript(withoutRelaxedSimd);
   page.on("console", (message) => messages.push({ type: message.type(), text: message.text() }));
   page.on("pageerror", (error) => messages.push({ type: "error", text: String(error) }));
   await page.goto(address);
   await ready(page);
   return page;
+}
+
+/** An older browser: LiteRT.js tries a tiny module to see what there is. */
+function withoutRelaxedSimd() {
+  const { instantiate } = WebAssembly;
+  WebAssembly.instantiate = (source, ...others) =>
+    source.byteLength < 100 ? Promise.reject(new Error("no relaxed SIMD")) : instantiate(source, ...others);
 }
 
 /** Waits for the model and for the copy that works without a network. */
@@ -54,7 +63,7 @@ async function measure(browser, server, ...others) {
     const messages = [];
     const context = await browser.newContext();
     const page = await opened(context, one.address, messages);
-    found.push({ outputs: await measured(page), messages });
+    found.push({ runtime: await page.textContent("#runtime"), outputs: await measured(page), messages });
     await context.close();
     await one.stop();
   }
@@ -164,6 +173,7 @@ async function run(browser, server) {
   const messages = [];
   const context = await browser.newContext();
   const page = await opened(context, server.address, messages);
+  const runtime = await page.textContent("#runtime");
   const made = [];
   for (const job of JSON.parse(readFileSync(join(folder, "jobs.json"), "utf8"))) {
     const { text, seconds } = await page.evaluate(inPage, job);
@@ -171,7 +181,7 @@ async function run(browser, server) {
     made.push({ result: job.result, seconds });
   }
   await context.close();
-  return { made, messages };
+  return { version: browser.version(), runtime, made, messages };
 }
 
 /** Runs in the page: the output of every invoke, one after the other, as base64. */

@@ -3,15 +3,17 @@
 const GRAVITY = 9.80665; // m/s² in a g
 const DEGREE = Math.PI / 180;
 
-/** What a devicemotion event says, by channel name and unit. */
+/** What a devicemotion event says, by channel name and unit; a device without the sensor says null. */
 const READINGS = {
-  "ax g": (event) => event.accelerationIncludingGravity?.x / GRAVITY,
-  "ay g": (event) => event.accelerationIncludingGravity?.y / GRAVITY,
-  "az g": (event) => event.accelerationIncludingGravity?.z / GRAVITY,
-  "wx rad/s": (event) => event.rotationRate?.alpha * DEGREE,
-  "wy rad/s": (event) => event.rotationRate?.beta * DEGREE,
-  "wz rad/s": (event) => event.rotationRate?.gamma * DEGREE,
+  "ax g": ({ accelerationIncludingGravity: a }) => scaled(a?.x, 1 / GRAVITY),
+  "ay g": ({ accelerationIncludingGravity: a }) => scaled(a?.y, 1 / GRAVITY),
+  "az g": ({ accelerationIncludingGravity: a }) => scaled(a?.z, 1 / GRAVITY),
+  "wx rad/s": ({ rotationRate: w }) => scaled(w?.alpha, DEGREE),
+  "wy rad/s": ({ rotationRate: w }) => scaled(w?.beta, DEGREE),
+  "wz rad/s": ({ rotationRate: w }) => scaled(w?.gamma, DEGREE),
 };
+
+const scaled = (value, factor) => (value == null ? NaN : value * factor);
 
 /** Why there can be no live motion here; null if there can. */
 export function unavailable(channels) {

@@ -1,4 +1,4 @@
-"""Chromium, Node and npm for the tests of the page, and what they install."""
+"""Drives the page of an export in a real browser: what `tests/test_web.py` and `benchmarks/platforms.py` use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from typing import Any
 
-EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "web"
+EXAMPLE = pathlib.Path(__file__).parent
 
 
 def chromium() -> str | None:
@@ -43,9 +43,9 @@ def driver() -> pathlib.Path:
     return EXAMPLE / "drive.mjs"
 
 
-def drive(command: str, *arguments: pathlib.Path, timeout: float = 300) -> Any:
-    """The answer of `drive.mjs`."""
-    environment = {**os.environ, "CHROMIUM": str(chromium())}
+def drive(command: str, *arguments: pathlib.Path, old: bool = False, timeout: float = 300) -> Any:
+    """The answer of `drive.mjs`; `old` makes the browser one without relaxed SIMD."""
+    environment = {**os.environ, "CHROMIUM": str(chromium()), **({"OLD_BROWSER": "1"} if old else {})}
     words = ["node", str(driver()), command, *map(str, arguments)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
