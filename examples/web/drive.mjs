@@ -1,5 +1,6 @@
 // Drives the page of an export in headless Chromium; the answer is one line of JSON on stdout.
 //
+//   node drive.mjs open WEB                 what the page says of itself
 //   node drive.mjs play WEB                 plays the recording in the page, online and offline
 //   node drive.mjs measure WEB [WEB ...]    the file's own numbers for the whole recording, of several exports
 //   node drive.mjs shots WEB DIRECTORY      pictures of the page on a phone and on a desk, light and dark
@@ -56,6 +57,16 @@ async function ready(page) {
 
 const status = (page) => page.textContent("#status");
 const measured = (page) => page.evaluate(() => globalThis.page.measure());
+
+/** What the page says of itself once it is there. */
+async function open(browser, server) {
+  const messages = [];
+  const context = await browser.newContext();
+  const page = await opened(context, server.address, messages);
+  const found = { status: await status(page), messages };
+  await context.close();
+  return found;
+}
 
 async function measure(browser, server, ...others) {
   const found = [];
@@ -220,9 +231,9 @@ async function inPage({ model, data, mode, inputs, outputs, samples, steps, inpu
 }
 
 const [command, web, ...others] = process.argv.slice(2);
-const commands = { play, measure, shots, run };
+const commands = { open, play, measure, shots, run };
 if (!commands[command] || !web) {
-  console.error("Expected play, measure, shots or run, and the folder web of an export; see the top of drive.mjs.");
+  console.error("Expected open, play, measure, shots or run, and the folder web of an export; see the top of drive.mjs.");
   process.exit(2);
 }
 const server = await serve(web);
