@@ -6,12 +6,14 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 
 import browser
 import export_models
 import numpy as np
 import pytest
 
+from keras_gru_plus.runtime.grid import Quantizer
 from keras_gru_plus_export import export, tflite
 from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.extras import Context, web
@@ -35,21 +37,24 @@ def recorded(rows: int = 150) -> dict[str, np.ndarray]:
     return {"x": ((x + noise) * std + mean).astype("f"), "y": np.arange(rows) // 40, "mean": mean, "std": std}
 
 
-def written(folder: pathlib.Path, name: str, mode: str, recording: Recording) -> pathlib.Path:
-    context = Context(export_models.converted(name, mode), mode, name, LABELS, {}, None, recording)
+def written(folder: pathlib.Path, name: str, mode: str, recording: Recording, **options: str) -> pathlib.Path:
+    data = export_models.converted(name, mode, **options)
+    context = Context(data, mode, name, LABELS, {}, None, recording)
     for path, content in web.files(context).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
     return folder / "web"
 
 
-def on_litert(name: str, mode: str, recording: Recording) -> dict[str, np.ndarray]:
+def on_litert(name: str, mode: str, recording: Recording, **options: str) -> dict[str, np.ndarray]:
     """What the page must give, `(invokes, …)`, by output."""
-    data = export_models.converted(name, mode)
+    data = export_models.converted(name, mode, **options)
     model = tflite.load(data)
-    grid = tflite.grid(model.subgraphs[0].tensors[tflite.signature(model).inputs["signal"]])
-    assert grid is not None
-    x = host.quantize((recording.x - recording.mean) / recording.std, grid)
+    tensor = model.subgraphs[0].tensors[tflite.signature(model).inputs["signal"]]
+    grid = tflite.grid(tensor)
+    x = (recording.x - recording.mean) / recording.std
+    if grid is not None:
+        x = host.quantize(x, grid, tflite.dtype(tensor))
     windows = (
         np.lib.stride_tricks.sliding_window_view(x, 12, axis=0).swapaxes(1, 2) if mode == "sequence" else x[None]
     )
@@ -106,6 +111,28 @@ def test_a_recording_that_does_not_fit_is_refused_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="node")
+def test_the_page_quantizes_as_the_runtime_does() -> None:
+    """Ties, saturation, and a scale and zero point of each feature."""
+    x = np.concatenate([np.arange(-140, 140) + 0.5, np.random.default_rng(0).normal(0, 60, 320)]).astype("f")
+    x = x.reshape(-1, 2)
+    scales, points = [float(np.float32(0.7)), 1.0], [3, -5]
+    wanted = np.stack([Quantizer(scales[i], points[i], np.int8, (300,))(x[:, i]) for i in range(2)], 1)
+    script = """
+        const { quantize, dequantize } = await import(process.argv[1]);
+        const { x, tensor } = JSON.parse(process.argv[2]);
+        const integers = quantize(Float32Array.from(x), tensor, new Int8Array(x.length));
+        console.log(JSON.stringify([Array.from(integers), Array.from(dequantize(integers, tensor))]));
+    """
+    tensor = {"dtype": "int8", "scale": scales, "zero_point": points}
+    argument = json.dumps({"x": x.ravel().tolist(), "tensor": tensor})
+    module = (web.TEMPLATES / "web" / "public" / "quantization.js").as_uri()
+    command = ["node", "--input-type=module", "-e", script, module, argument]
+    integers, reals = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    np.testing.assert_array_equal(np.reshape(integers, (-1, 2)), wanted)
+    np.testing.assert_allclose(np.reshape(reals, (-1, 2)), (wanted - np.array(points)) * scales, rtol=1e-6)
+
+
 def test_a_page_is_for_one_signal(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="Expected a model with one input"):
         export(export_models.calibrated("mixed"), tmp_path / "out", extras=("web",))
@@ -123,22 +150,26 @@ def errors(messages: list[dict[str, str]]) -> list[str]:
 @needs_browser
 def test_the_browser_gives_the_integers_of_litert(tmp_path: pathlib.Path) -> None:
     recording = made(recorded(), "recording")
-    cases = [(name, mode) for name in NAMES for mode in MODES]
-    folders = [written(tmp_path / f"{name}-{mode}", name, mode, recording) for name, mode in cases]
+    cases: list[tuple[str, str, dict[str, str]]] = [(name, mode, {}) for name in NAMES for mode in MODES]
+    cases += [("mgu_int16", "step", {}), ("mgu", "step", {"io": "float"}), ("gru", "sequence", {"target": "tflm"})]
+    folders = [
+        written(tmp_path / str(index), name, mode, recording, **options)
+        for index, (name, mode, options) in enumerate(cases)
+    ]
     browser.npm_install(folders[0])
     for folder in folders[1:]:
         shutil.copytree(folders[0] / "public" / "litert", folder / "public" / "litert")
-    wanted = {case: on_litert(*case, recording) for case in cases}
+    wanted = [on_litert(name, mode, recording, **options) for name, mode, options in cases]
     for old in (False, True):  # of a browser without relaxed SIMD one model is enough
-        chosen = [(case, folder) for case, folder in zip(cases, folders) if not old or case[0] == "gru"]
-        answers = browser.drive("measure", *(folder for _, folder in chosen), old=old)
+        chosen = [index for index, (name, *_) in enumerate(cases) if not old or name == "gru"]
+        answers = browser.drive("measure", *(folders[index] for index in chosen), old=old)
         assert all(("relaxed" in answer["runtime"]) != old for answer in answers)
-        for (case, _), answer in zip(chosen, answers, strict=True):
+        for index, answer in zip(chosen, answers, strict=True):
             assert errors(answer["messages"]) == []
-            compare(case, answer["outputs"], wanted[case])
+            compare(str(cases[index]), answer["outputs"], wanted[index])
 
 
-def compare(case: tuple[str, str], outputs: dict[str, list[list[int]]], wanted: dict[str, np.ndarray]) -> None:
+def compare(case: str, outputs: dict[str, list[list[int]]], wanted: dict[str, np.ndarray]) -> None:
     assert outputs.keys() == wanted.keys()
     for output, array in wanted.items():
         found = np.array(outputs[output])

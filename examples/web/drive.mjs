@@ -32,13 +32,13 @@ async function serve(web) {
   };
 }
 
-async function opened(context, address, messages) {
+async function opened(context, address, messages, { offline = true } = {}) {
   const page = await context.newPage();
   if (process.env.OLD_BROWSER) await page.addInitScript(withoutRelaxedSimd);
   page.on("console", (message) => messages.push({ type: message.type(), text: message.text() }));
   page.on("pageerror", (error) => messages.push({ type: "error", text: String(error) }));
   await page.goto(address);
-  await ready(page);
+  await ready(page, offline);
   return page;
 }
 
@@ -49,10 +49,10 @@ function withoutRelaxedSimd() {
     source.byteLength < 100 ? Promise.reject(new Error("no relaxed SIMD")) : instantiate(source, ...others);
 }
 
-/** Waits for the model and for the copy that works without a network. */
-async function ready(page) {
-  const done = /works offline|needs a network|Expected|did not load/;
-  await page.waitForFunction((text) => new RegExp(text).test(document.getElementById("status").textContent), done.source);
+/** Waits for the model, and for the copy that works without a network. */
+async function ready(page, offline = true) {
+  const done = `${offline ? "works offline|needs a network" : "ready in"}|Expected|did not load`;
+  await page.waitForFunction((text) => new RegExp(text).test(document.getElementById("status").textContent), done);
 }
 
 const status = (page) => page.textContent("#status");
@@ -73,7 +73,7 @@ async function measure(browser, server, ...others) {
   for (const one of [server, ...(await Promise.all(others.map(serve)))]) {
     const messages = [];
     const context = await browser.newContext();
-    const page = await opened(context, one.address, messages);
+    const page = await opened(context, one.address, messages, { offline: false });
     found.push({ runtime: await page.textContent("#runtime"), outputs: await measured(page), messages });
     await context.close();
     await one.stop();

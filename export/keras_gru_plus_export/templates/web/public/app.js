@@ -114,6 +114,7 @@ class Page {
   async measure() {
     this.playing = false;
     this.stopLive();
+    enable(false);
     await this.reset();
     this.latency = new Latency(this.rows);
     const found = Object.fromEntries(this.info.outputs.map(({ name }) => [name, []]));
@@ -126,6 +127,7 @@ class Page {
       }
     }
     this.draw();
+    enable(true);
     return found;
   }
 
@@ -213,6 +215,10 @@ class Page {
   }
 }
 
+function enable(yes) {
+  for (const id of ["play", "measure", "live"]) $(id).disabled = !yes;
+}
+
 function show(play) {
   $("play").textContent = play;
 }
@@ -270,7 +276,7 @@ async function main() {
   $("play").addEventListener("click", () => page.play());
   $("measure").addEventListener("click", () => page.measure());
   $("live").addEventListener("click", () => page.live());
-  for (const id of ["play", "measure"]) $(id).disabled = false;
+  enable(true);
   addEventListener("resize", () => page.draw());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.draw());
   page.draw();
