@@ -167,11 +167,11 @@ async function shots(browser, server, directory) {
 /** Desk and phone in one picture, for documentation. */
 async function both(browser, directory) {
   const image = (name) => `data:image/png;base64,${readFileSync(join(directory, name)).toString("base64")}`;
-  const page = await browser.newPage({ viewport: { width: 1080, height: 560 } });
+  const page = await browser.newPage({ viewport: { width: 1000, height: 520 } });
   await page.setContent(`
     <body style="margin: 0; background: #dfe4e9">
-      <img src="${image("desk-light.png")}" style="position: absolute; top: 30px; left: 20px; width: 770px; border-radius: 8px">
-      <img src="${image("phone-dark.png")}" style="position: absolute; top: 18px; right: 20px; height: 524px; border-radius: 18px">
+      <img src="${image("desk-light.png")}" style="position: absolute; top: 30px; left: 18px; width: 710px; border-radius: 8px">
+      <img src="${image("phone-dark.png")}" style="position: absolute; top: 18px; right: 18px; height: 484px; border-radius: 18px">
     </body>`);
   await page.waitForFunction(() => [...document.images].every((one) => one.complete));
   await page.screenshot({ path: join(directory, "both.png") });

@@ -51,7 +51,8 @@ def load_recording(path: str | os.PathLike[str]) -> Recording:
         loaded = np.load(path, allow_pickle=False)
         content = {"x": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Expected a recording (.npz or .npy), got {name!r}: {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"Expected a recording (.npz or .npy), got {name!r}: {reason}.") from None
     unknown = sorted(set(content) - set(_KEYS))
     if "x" not in content or unknown:
         raise ValueError(

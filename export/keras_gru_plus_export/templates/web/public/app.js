@@ -211,7 +211,7 @@ class Page {
         return pair;
       }),
     );
-    drawHistogram($("histogram"), latency.values);
+    drawHistogram($("histogram"), latency.values, format);
   }
 }
 

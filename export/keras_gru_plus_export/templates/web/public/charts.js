@@ -159,10 +159,11 @@ export class SignalChart {
   }
 }
 
-/** Latencies as a histogram on a logarithmic axis. */
-export function drawHistogram(canvas, values) {
+/** Latencies in µs as a histogram on a logarithmic axis, whose ends are written below it. */
+export function drawHistogram(canvas, values, format) {
   const { context, width, height } = prepared(canvas);
   if (!values.length) return;
+  const room = height - 16;
   const sorted = [...values].sort((a, b) => a - b);
   const low = Math.log10(Math.max(1, sorted[0]));
   const high = Math.max(low + 0.5, Math.log10(Math.max(1, sorted[Math.floor(0.995 * (sorted.length - 1))])));
@@ -174,9 +175,15 @@ export function drawHistogram(canvas, values) {
   const most = Math.max(...bins);
   context.fillStyle = style("--accent");
   bins.forEach((count, index) => {
-    const tall = count ? Math.max(1.5, (count / most) * (height - 2)) : 0;
-    context.fillRect((index * width) / bins.length, height - tall, width / bins.length - 1.5, tall);
+    const tall = count ? Math.max(1.5, (count / most) * (room - 2)) : 0;
+    context.fillRect((index * width) / bins.length, room - tall, width / bins.length - 1.5, tall);
   });
   context.fillStyle = style("--line");
-  context.fillRect(0, height - 1, width, 1);
+  context.fillRect(0, room - 1, width, 1);
+  context.fillStyle = style("--muted");
+  context.textBaseline = "bottom";
+  context.textAlign = "left";
+  context.fillText(format(10 ** low), 0, height);
+  context.textAlign = "right";
+  context.fillText(format(10 ** high), width, height);
 }
