@@ -12,7 +12,7 @@ const core = dirname(dirname(require.resolve("@litertjs/core")));
 mkdirSync(join(target, "wasm"), { recursive: true });
 cpSync(join(core, "dist", "index.js"), join(target, "core.js"));
 cpSync(require.resolve("@litertjs/wasm-utils"), join(target, "wasm-utils.js"));
-// With relaxed SIMD, and for older browsers without; threads would slow such small models down.
+// With relaxed SIMD, and for older browsers without; one thread, since a step takes microseconds.
 for (const name of ["litert_wasm_internal", "litert_wasm_compat_internal"]) {
   for (const ending of ["js", "wasm"]) {
     cpSync(join(core, "wasm", `${name}.${ending}`), join(target, "wasm", `${name}.${ending}`));
