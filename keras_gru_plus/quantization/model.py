@@ -308,7 +308,8 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
     Args:
         model: Functional or Sequential model, nested ones too, of the layers in
             `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus, RNN of its cells and Bidirectional, Dense,
-            convolutions, BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding, masking.
+            convolutions, BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding
+            and masking.
         recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" or "float16" (exactly
             the model given; they differ in the file) or a `Recipe`.
 
