@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 import keras
 
 from keras_gru_plus import cells
-from keras_gru_plus.datasets import Dataset, watch_activity
 from keras_gru_plus.quantization import calibrate, quantize_aware
 
 from .bundle import build_report, write
+from .compare.tasks import WATCH_PERCENTILE as PERCENTILE
+from .compare.tasks import watch as load
 from .data import Data
 from .directory import replaced_directory
 from .graph import MODES
@@ -19,19 +19,8 @@ from .progress import Progress
 from .report import Report, Stage
 from .training import Budget, accuracy, build, fine_tune, fit, recurrent_layer
 
-#: Of the windows' extremes: a knock on the watch is six times as large as all else, and a grid wide enough for it
-#: would be too coarse for the rest (chosen on subject 7).
-PERCENTILE = 90.0
-
-
 FULL = Budget()
 QUICK = Budget(epochs=1, fine_tuning=1)
-
-
-def load() -> Dataset:
-    """Watch activity, standardized; training windows overlap by 90 %, the others by half."""
-    dense = watch_activity(hop=10).train
-    return dataclasses.replace(watch_activity(), train=dense).standardized()
 
 
 def run(
