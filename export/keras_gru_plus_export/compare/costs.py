@@ -15,6 +15,7 @@ from .. import tflite
 from ..analyze import analyze
 from ..convert import convert
 from ..devices import cortex_m55, host
+from ..passes.labels import labelled
 from ..training import build, recurrent_layer
 from .plan import Configuration, cell_of
 from .tasks import Task
@@ -79,6 +80,12 @@ def _zeros(file: bytes, mode: str) -> dict[str, np.ndarray[Any, Any]]:
     return {entry["name"]: np.zeros((*lead, *entry["shape"][1:]), entry["dtype"]) for entry in inputs}
 
 
+def file_of(model: QuantizedModel, task: Task, target: Target) -> bytes:
+    """The file that is measured, with its labels: the one that a bundle has."""
+    labels = list(task.data.classes) or None
+    return labelled(convert(model, mode=target.mode, target=target.target), labels)
+
+
 def untrained(configuration: Configuration, task: Task, target: Target) -> dict[str, Any]:
     """Costs of a model before any training: they follow from its shape, but for single bytes.
 
@@ -91,5 +98,4 @@ def untrained(configuration: Configuration, task: Task, target: Target) -> dict[
     output.bias.assign(normal(output.bias.shape))
     few = task.data.train.x[:SAMPLES]
     quantized: QuantizedModel = calibrate(quantize_aware(model, target.recipe), few)
-    file = convert(quantized, mode=target.mode, target=target.target)
-    return measured(file, target, task.data.train.x.shape[1])
+    return measured(file_of(quantized, task, target), target, task.data.train.x.shape[1])

@@ -13,7 +13,7 @@ from .table import Row, Table
 
 #: Of a picture, in its own units, and its margins: left, right, top, bottom.
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 58, 18, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 92, 14, 46
 #: For up to eight variants, readable on light and dark pages; more have hues of equal distance.
 PALETTE = ("#2f7fc1", "#d9772b", "#3b9c62", "#b04fa3", "#c9443f", "#8a7a22", "#5b62c9", "#4aa3a8")
 NAMES = {
@@ -65,7 +65,8 @@ def picture(table: Table, cost: str, places: Mapping[int, int], limit: float | N
     x = _x_axis([row.costs[cost] / size for row in rows], None if limit is None else limit / size)
     y = _y_axis(rows, table.baselines, scale)
     parts = [_frame(x, y, f"{name}, {unit}", "accuracy, %" if table.metric == "accuracy" else "mean absolute error")]
-    parts += _references(table, y, scale)
+    across, names = _references(table, y, scale)
+    parts.append(across)
     if limit is not None:
         place = x(limit / size)
         parts.append(
@@ -86,7 +87,7 @@ def picture(table: Table, cost: str, places: Mapping[int, int], limit: float | N
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}"><defs><clipPath id="box-{cost}">'
         f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"/></clipPath>'
         "</defs>"
-        f'{parts[0]}<g clip-path="url(#box-{cost})">{"".join(parts[1:])}</g></svg>'
+        f'{parts[0]}<g clip-path="url(#box-{cost})">{"".join(parts[1:])}</g>{names}</svg>'
     )
 
 
@@ -138,20 +139,20 @@ def _frame(x: _Axis, y: _Axis, below: str, beside: str) -> str:
     return "".join(parts)
 
 
-def _references(table: Table, y: _Axis, scale: float) -> list[str]:
-    """Keras' layers as lines across, labelled at the right."""
-    parts, last = [], -99.0
+def _references(table: Table, y: _Axis, scale: float) -> tuple[str, str]:
+    """Keras' layers as lines across, and their names in the right margin."""
+    lines, names, last = [], [], -99.0
     known = [(scale * row.float.mean, row) for row in table.baselines if row.float is not None]
     for value, row in sorted(known, key=lambda pair: -pair[0]):
         place = y(value)
-        text = max(place - 4, last + 13)
-        last = text
-        parts.append(
-            f'<g class="reference"><title>{row.configuration} in float: {score_text(row.float, table.metric)}</title>'
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place}" y2="{place}"/>'
-            f'<text x="{WIDTH - RIGHT - 4}" y="{text:.1f}" text-anchor="end">{row.configuration}, float</text></g>'
+        last = max(place + 4, last + 13)
+        lines.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place}" y2="{place}"/>')
+        name = str(row.configuration).removeprefix("keras.")
+        names.append(
+            f'<text class="reference" x="{WIDTH - RIGHT + 6}" y="{last:.1f}">'
+            f"<title>{row.configuration} in float: {score_text(row.float, table.metric)}</title>{name}</text>"
         )
-    return parts
+    return "".join(lines), "".join(names)
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> str:
@@ -168,12 +169,7 @@ def _mark(
 ) -> str:
     assert row.int8 is not None
     own, up = row.configuration, y(scale * row.int8.mean)
-    if own.rank:
-        shape = f'<path d="M{across} {up - 7}l7 7l-7 7l-7 -7z"/>'
-    elif own.activation == "saturating":
-        shape = f'<rect x="{across - 5:.1f}" y="{up - 5:.1f}" width="10" height="10"/>'
-    else:
-        shape = f'<circle cx="{across}" cy="{up}" r="5.5"/>'
+    shape = _shape(row, across, up)
     bar = ""
     if row.int8.half is not None:
         ends = [y(scale * (row.int8.mean + sign * row.int8.half)) for sign in (1, -1)]
@@ -183,6 +179,15 @@ def _mark(
         f'<g class="model" data-model="{number}" style="fill:{paint};stroke:{paint}" tabindex="0">'
         f"<title>{escape(tip(row, table))}</title>{bar}{shape}</g>"
     )
+
+
+def _shape(row: Row, across: float, up: float) -> str:
+    """A circle, a square for saturating gates, a diamond for a low rank."""
+    if row.configuration.rank:
+        return f'<path d="M{across} {up - 7:.1f}l7 7l-7 7l-7 -7z"/>'
+    if row.configuration.activation == "saturating":
+        return f'<rect x="{across - 5:.1f}" y="{up - 5:.1f}" width="10" height="10"/>'
+    return f'<circle cx="{across}" cy="{up}" r="5.5"/>'
 
 
 def _labels(texts: Sequence[str], places: Sequence[tuple[float, float]]) -> list[str]:
@@ -206,7 +211,8 @@ def _labels(texts: Sequence[str], places: Sequence[tuple[float, float]]) -> list
 def tip(row: Row, table: Table) -> str:
     """What a reader who points at a model is told."""
     lines = [str(row.configuration)]
-    lines.append(f"int8 {score_text(row.int8, table.metric)}, float {score_text(row.float, table.metric)}")
+    int8 = "" if row.int8 is None else f"int8 {score_text(row.int8, table.metric)}, "
+    lines.append(f"{int8}float {score_text(row.float, table.metric)}")
     seeds = "1 seed, no interval" if row.seeds == 1 else f"{row.seeds} seeds, 95 % interval"
     lines.append(seeds)
     for cost, (name, _, _) in NAMES.items():
@@ -215,3 +221,53 @@ def tip(row: Row, table: Table) -> str:
     if row.latency_us is not None:
         lines.append(f"LiteRT {row.latency_us:.0f} µs")
     return "\n".join(lines)
+
+
+def forest(table: Table, places: Mapping[int, int]) -> str | None:
+    """Every model's interval, best first, Keras' layers in float below; None where there is nothing."""
+    rows = [row for row in table.rows if row.int8 is not None]
+    others = [row for row in table.baselines if row.float is not None]
+    if not rows:
+        return None
+    scale = 100.0 if table.metric == "accuracy" else 1.0
+    left, step = 172, 21
+    bottom = TOP + step * (len(rows) + len(others)) + 6
+    axis = _y_axis(rows, others, scale)
+    x = _Axis(axis.low, axis.high, left, WIDTH - 14)
+    parts = []
+    for value in x.ticks(7):
+        across = x(value)
+        parts.append(f'<line class="grid" x1="{across}" x2="{across}" y1="{TOP}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" x="{across}" y="{bottom + 18}" text-anchor="middle">{value:g}</text>')
+    label = "accuracy, %" if table.metric == "accuracy" else "mean absolute error"
+    parts.append(f'<text class="axis" x="{WIDTH - 14}" y="{bottom + 38}" text-anchor="end">{label}</text>')
+    parts.append(_band(rows[0], x, scale, TOP, TOP + step * len(rows) + 2))
+    colour = colours(table)
+    for number, row in enumerate([*rows, *others]):
+        score = row.int8 or row.float
+        assert score is not None
+        up, middle = round(TOP + step * (number + 0.6), 1), x(scale * score.mean)
+        paint = colour.get(row.configuration.variant, "var(--faint)")
+        half = scale * (score.half or 0.0)
+        ends = [min(max(x(scale * score.mean + sign * half), left), WIDTH - 14) for sign in (-1, 1)]
+        bar = f'<line x1="{ends[0]}" x2="{ends[1]}" y1="{up}" y2="{up}"/>' if half else ""
+        name = escape(str(row.configuration))
+        parts.append(
+            f'<g class="model" data-model="{places[id(row)]}" style="fill:{paint};stroke:{paint}" tabindex="0">'
+            f"<title>{escape(tip(row, table))}</title>{bar}{_shape(row, middle, up)}</g>"
+            f'<text class="row" x="{left - 10}" y="{up + 4}" text-anchor="end">{name}</text>'
+        )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {bottom + 44}" role="img" aria-label="{table.metric} of every model">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _band(best: Row, x: _Axis, scale: float, top: float, bottom: float) -> str:
+    """The interval of the best model: what reaches into it ties."""
+    assert best.int8 is not None
+    if best.int8.half is None:
+        return ""
+    ends = [x(scale * (best.int8.mean + sign * best.int8.half)) for sign in (-1, 1)]
+    low, high = max(ends[0], x.start), min(ends[1], x.end)
+    return f'<rect class="band" x="{low}" y="{top}" width="{high - low:.1f}" height="{bottom - top}"/>'

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from ..html import TEMPLATES, Tile
-from .drawing import NAMES, colours, picture
+from .drawing import NAMES, colours, forest, picture
 from .plan import Configuration
 from .show import score_text, stock_lines
 from .table import COSTS, Table, tie_text
@@ -32,12 +32,13 @@ def render(table: Table, plain: Mapping[str, Any]) -> str:
     )
     places = {id(row): place for place, row in enumerate([*table.rows, *table.baselines])}
     budget = plain["budget"] or {}
-    pictures = {cost: picture(table, cost, places, budget.get(cost)) for cost in COSTS}
+    pictures = {"every model": forest(table, places)}
+    pictures |= {NAMES[cost][0]: picture(table, cost, places, budget.get(cost)) for cost in COSTS}
     return environment.get_template("compare.html.j2").render(
         table=table,
         plain=plain,
         tiles=tiles(table),
-        pictures={NAMES[cost][0]: Markup(one) for cost, one in pictures.items() if one is not None},
+        pictures={name: Markup(one) for name, one in pictures.items() if one is not None},
         colours=colours(table),
         activations={row.configuration.activation for row in table.rows},
         ranks=any(row.configuration.rank for row in table.rows),

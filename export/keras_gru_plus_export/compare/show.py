@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table as Grid
 from rich.text import Text
 
-from .table import Row, Score, Table, tie_text
+from .table import COSTS, Row, Score, Table, tie_text
 
 
 class Screen:
@@ -67,48 +67,52 @@ class Screen:
 def show(table: Table, console: Console) -> None:
     """Prints the int8 models, best first, and Keras' own layers."""
     unit = "%" if table.metric == "accuracy" else "mae"
-    grid = Grid(title=f"{table.done} of {table.total} runs", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, side in (
-        ("model", "left"),
-        (f"float {unit}", "right"),
-        (f"int8 {unit}", "right"),
-        ("to best", "left"),
-        ("file B", "right"),
-        ("arena B", "right"),
-        ("insns/step", "right"),
-        ("µs", "right"),
-        ("front of", "left"),
-    ):
-        grid.add_column(name, justify="right" if side == "right" else "left")
+    grid = _grid(f"{table.done} of {table.total} runs", "model")
+    for head in (f"float {unit}", f"int8 {unit}", "to best", "file B", "arena B", "insns", "µs"):
+        grid.add_column(head, justify="left" if head == "to best" else "right", no_wrap=True)
     for row in table.rows:
-        costs = [_number(row.costs.get(cost)) for cost in ("flash", "ram", "insns")]
-        last = Text(row.failed[:40], style="yellow") if row.failed else Text(" ".join(row.fronts))
-        mark = "" if row.fits is not False else " (too large)"
+        if row.int8 is None:
+            grid.add_row(Text(str(row.configuration)), "–", "–")
+            continue
+        costs = [_number(row.costs.get(cost)) + ("*" if cost in row.fronts else " ") for cost in COSTS]
         grid.add_row(
-            Text(f"{row.configuration}{mark}"),
-            score_text(row.float, table.metric),
+            Text(f"{row.configuration}{' (too large)' if row.fits is False else ''}"),
+            score_text(row.float, table.metric).partition(" ±")[0],
             score_text(row.int8, table.metric),
             tie_text(row, table),
             *costs,
             "" if row.latency_us is None else f"{row.latency_us:.0f}",
-            last,
         )
     if table.rows:
         console.print(grid)
+        console.print("[dim]± 95 % interval over seeds; tie: intervals overlap; * on the Pareto front of int8[/dim]")
+        console.print("[dim]insns: of a time step on a Cortex-M55; µs: an invoke on LiteRT, this machine[/dim]")
+    for row in table.rows:
+        if row.failed:
+            console.print(Text(f"{row.configuration} failed: {row.failed}", style="yellow"))
     if table.baselines:
         _baselines(table, console)
 
 
+def _grid(title: str, first: str) -> Grid:
+    grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    grid.add_column(first, no_wrap=True)
+    return grid
+
+
 def _baselines(table: Table, console: Console) -> None:
     unit = "%" if table.metric == "accuracy" else "mae"
-    grid = Grid(title="Keras' own layers, in float", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("layer", f"float {unit}", "to best", "parameters", "MACs/step", "stock export"):
-        grid.add_column(name, justify="left" if name in ("layer", "to best", "stock export") else "right")
+    grid = _grid("Keras' own layers, in float", "layer")
+    for head in (f"float {unit}", "to best", "parameters", "MACs a step"):
+        grid.add_column(head, justify="left" if head == "to best" else "right", no_wrap=True)
     for row in table.baselines:
         numbers = (_number(row.parameters), _number(row.costs.get("macs")))
-        scores = (score_text(row.float, table.metric), tie_text(row, table))
-        grid.add_row(str(row.configuration), *scores, *numbers, Text("\n".join(stock_lines(row))))
+        grid.add_row(str(row.configuration), score_text(row.float, table.metric), tie_text(row, table), *numbers)
+    console.print()
     console.print(grid)
+    for row in table.baselines:
+        for line in stock_lines(row):
+            console.print(Text(f"{row.configuration} by {line}", style="dim"))
 
 
 def score_text(score: Score | None, metric: str) -> str:

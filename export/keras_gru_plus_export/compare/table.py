@@ -151,7 +151,7 @@ def _row(configuration: Configuration, found: Mapping[int, Mapping[str, Any]], l
     for cost in (*COSTS, "macs"):
         known = [result.get(cost) for result in good]
         costs[cost] = None if None in known else max(value for value in known if value is not None)
-    times = [result["times"]["latency_us"] for result in good if "times" in result]
+    times = [result["times"]["latency_us"] for result in good if "latency_us" in result.get("times", {})]
     return Row(
         configuration,
         len(good),

@@ -24,7 +24,7 @@ from ..progress import Progress
 from ..training import Budget, fine_tune, fit
 from ..verify import verify
 from . import stock
-from .costs import OUTPUT, WINDOW, Target, measured, model_of
+from .costs import OUTPUT, WINDOW, Target, file_of, measured, model_of
 from .plan import STOCK, Configuration, Run
 from .tasks import Task
 
@@ -101,15 +101,15 @@ def _measure(
     model: keras.Model, quantized: QuantizedModel, task: Task, target: Target, progress: Progress
 ) -> dict[str, Any]:
     progress.say("converting")
-    files = {
-        mode: convert(quantized, mode=mode, target=target.target) for mode in dict.fromkeys(("sequence", target.mode))
-    }
+    own = file_of(quantized, task, target)
+    files = {target.mode: own}
+    if target.mode != "sequence":
+        files["sequence"] = convert(quantized, target=target.target)
     progress.say("verifying")
     test = Data({WINDOW: task.data.test.x}, {OUTPUT: task.data.test.y})
     found = verify(quantized, files, test, mode="sequence", float_model=model, metric=task.metric)
     scores = {row.runtime: row.score * task.unit for row in found.results if row.score is not None}
     progress.say("measuring")
-    own = files[target.mode]
     result = {
         "float": scores["float"],
         "int8": scores[RUNTIME[target.target]],
@@ -197,8 +197,7 @@ def bundle(run: Run, wanted: str, task: Task, target: Target, models: Path, out:
         save(trained, run, models)
     quantized = trained.quantized
     assert quantized is not None, "a baseline is never the winner"
-    file = convert(quantized, mode=target.mode, target=target.target)
-    if hashlib.sha256(file).hexdigest() != wanted:
+    if hashlib.sha256(file_of(quantized, task, target)).hexdigest() != wanted:
         raise ConversionError(
             f"Expected the winner, {run}, to give the file that was measured, got another one; "
             "were its models changed, or trained on another kind of processor?"
