@@ -77,8 +77,14 @@ def compare(job: Job, task: Task, out: Path, workers: int, screen: Screen, notes
         ValueError: a storage of another comparison, or nothing within the limits.
         RuntimeError: a worker ended for a reason of its own.
     """
+    new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    queue = Queue(job, task)
+    try:
+        queue = Queue(job, task)
+    except ValueError:
+        if new:
+            shutil.rmtree(out)
+        raise
     interrupted = False
     try:
         if not queue.is_over():

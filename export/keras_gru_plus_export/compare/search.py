@@ -16,6 +16,9 @@ from .store import Store, run_of
 SAMPLERS = ("tpe", "nsga2")
 #: Proposals for each model that is trained, at most: the others do not fit the device or were proposed before.
 PROPOSALS = 12
+#: Share by which instructions may change with the weights (2 % were seen); what is above the limit after training is
+#: no candidate, as a file or an arena that is too large.
+SLACK = {"insns": 0.03}
 #: Models that all seeds are trained of at the end.
 FINALISTS = 3
 
@@ -70,8 +73,8 @@ class Search:
         taken = {*self.store.results(), *self.store.running()}
         for trial in self.store.trials():
             run = run_of(trial)
-            left = trial.state == TrialState.FAIL and self.limits.fit(trial.user_attrs.get("costs", {}))
-            if left and run is not None and run not in taken:
+            left = trial.state == TrialState.FAIL and "costs" in trial.user_attrs
+            if left and self._may_fit(trial.user_attrs["costs"]) and run is not None and run not in taken:
                 known = {"costs": trial.user_attrs["costs"]}
                 own = self.store.add(run, trial.params, trial.distributions, **known)
                 return None if own is None else (run, own)
@@ -91,7 +94,7 @@ class Search:
         self._limit(trial, found)
         trial.set_user_attr("costs", found)
         done = next((old for old in earlier if old.state == TrialState.COMPLETE), None)
-        if "failed" in found or not self.limits.fit(found):
+        if not self._may_fit(found):
             study.tell(trial, state=TrialState.PRUNED)
         elif done is not None:
             trial.set_user_attr("copy", done.number)
@@ -108,10 +111,15 @@ class Search:
             return None
         return [result["int8_validation"], 1 + max(self.limits.excess(result).values())]
 
+    def _may_fit(self, costs: Mapping[str, Any]) -> bool:
+        excess = self.limits.excess(costs)
+        known = "failed" not in costs and len(excess) == len(self.limits.given())
+        return known and all(value <= SLACK.get(name, 0.0) for name, value in excess.items())
+
     def _limit(self, trial: optuna.Trial, costs: Mapping[str, Any]) -> None:
         excess = self.limits.excess(costs)
         for name in self.limits.given():
-            trial.set_constraint(name, excess.get(name, 1.0))
+            trial.set_constraint(name, excess.get(name, 1.0) - SLACK.get(name, 0.0))
 
     def _proposed(self, trial: optuna.Trial) -> Any:
         space = self.space

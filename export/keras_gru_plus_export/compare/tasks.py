@@ -163,6 +163,7 @@ def _parts(name: str, arrays: Mapping[str, Any], split: str | None) -> tuple[dic
         if not whole:
             raise ValueError(f"Expected x and y in {name} for `--split`, got {', '.join(arrays) or 'nothing'}.")
         shares = _shares(split)
+        _check_ends(name, "all", arrays["x"], arrays["y"])
         cut = _cut(arrays["x"], arrays["y"], shares)
         note = f"split {split}: first, next and last samples of each class"
         return dict(zip(PARTS, cut)), note if _is_classes(arrays["y"]) else f"split {split} in the file's order"
