@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -21,43 +22,45 @@ TIMEOUT = 180
 SAMPLES = 64  # representative
 
 
-def attempts(model: Any, inputs: list[np.ndarray[Any, Any]], ways: tuple[str, ...] = WAYS) -> dict[str, Any]:
+def attempts(model: Any, inputs: list[np.ndarray[Any, Any]]) -> dict[str, Any]:
     """What each way makes of a model: `described` of its file, or {"failed": how it ended}.
 
     Args:
         model: a Keras model.
         inputs: samples of each of its inputs.
-        ways: some of `WAYS`.
     """
-    found: dict[str, Any] = {}
+    with kept(model, inputs) as files:
+        made = {way: attempt(way, files) for way in WAYS}
+    return {way: {"failed": file} if isinstance(file, str) else described(file) for way, file in made.items()}
+
+
+@contextlib.contextmanager
+def kept(model: Any, inputs: list[np.ndarray[Any, Any]]) -> Iterator[Path]:
+    """A directory with the model and samples, for `attempt`."""
     with tempfile.TemporaryDirectory(prefix="kgp-") as folder:
-        path, data = f"{folder}/model.keras", f"{folder}/data.npz"
-        model.save(path)
+        model.save(Path(folder, "model.keras"))
         samples: dict[str, Any] = {f"input{i}": array[:SAMPLES] for i, array in enumerate(inputs)}
-        np.savez(data, **samples)
-        for way in ways:
-            out = f"{folder}/{way}.tflite"
-            problem = attempt(way, path, data, out)
-            found[way] = {"failed": problem} if problem else described(Path(out).read_bytes())
-    return found
+        np.savez(Path(folder, "data.npz"), **samples)
+        yield Path(folder)
 
 
-def attempt(way: str, model: str, data: str, out: str) -> str:
-    """Empty if the way gave a file, else how it ended."""
-    command = [sys.executable, "-m", __name__, way, model, data, out]
+def attempt(way: str, files: Path) -> bytes | str:
+    """The file that a way gave, or how it ended."""
+    out = files / f"{way}.tflite"
+    command = [sys.executable, "-m", __name__, way, str(files / "model.keras"), str(files / "data.npz"), str(out)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
         return f"no end after {TIMEOUT} s"
     if done.returncode < 0:
         return f"crash: {signal.Signals(-done.returncode).name}"
-    if done.returncode or not Path(out).is_file():
+    if done.returncode or not out.is_file():
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception")) or "error:" in line]
         text = (errors or lines or ["no message"])[-1]
         flex = [line for line in lines if "Flex" in line or "TensorList" in line or "Select" in line]
         return f"error: {text[:160]}" + (" (needs Flex/Select operators)" if flex else "")
-    return ""
+    return out.read_bytes()
 
 
 def described(file: bytes) -> dict[str, Any]:

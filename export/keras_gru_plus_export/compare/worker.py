@@ -85,14 +85,15 @@ def serve(job: Job, lines: Lines) -> int:
             return 0
         store, run, trial = claimed
         lines.tell(run=str(run), say="building")
-        start = time.monotonic()
+        start, busy = time.monotonic(), sum(os.times()[:4])
         with claims.signs_of_life(functools.partial(store.alive, trial)):
             result = perform(run, task, target, Path(job.models), lines)
         sent = re.search(r"\b(SIGKILL|SIGTERM|SIGINT|SIGHUP)\b", result.get("failed", ""))
         if sent:  # a child was killed from outside, which says nothing of the model: once more
             store.crash(trial, sent[1])
             continue
-        result.setdefault("times", {})["seconds"] = round(time.monotonic() - start, 1)
+        spent = {"seconds": time.monotonic() - start, "cpu_seconds": sum(os.times()[:4]) - busy}
+        result.setdefault("times", {}).update({name: round(value, 1) for name, value in spent.items()})
         store.finish(trial, result, _values(queue, store, result))
         lines.tell(done=str(run), failed=result.get("failed"))
     return AGAIN
