@@ -120,9 +120,9 @@ def measure(folder: Path, workers: int) -> None:
         )
     note = (
         "Watch activity, leave one subject out: accuracy in %, mean and 95 % interval (Student's t) over subjects 1 "
-        f"to 8, one seed each; {TRAINING.epochs} epochs float, {TRAINING.fine_tuning} fine-tuning. int8 as the file of "
-        "mode step for target tflm computes it, arena and instructions on an emulated Cortex-M55. Tie: the interval "
-        "overlaps the best one's."
+        f"to 8, one seed each; {TRAINING.epochs} epochs float, {TRAINING.fine_tuning} fine-tuning. int8 as the file "
+        "of mode step for target tflm computes it, arena and instructions on an emulated Cortex-M55. Tie: the "
+        "interval overlaps the best one's."
     )
     tables.write("compare_full", rows, note, table.to_json(whole, found)["runs"])
 

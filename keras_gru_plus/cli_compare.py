@@ -39,7 +39,7 @@ def compare(
         str | None, typer.Option(help="smooth, saturating or both. [default: both; smooth with --quick]")
     ] = None,
     ranks: Annotated[str, typer.Option(help="Of the recurrent kernel, where a variant takes one; 0 is full.")] = "0",
-    seeds: Annotated[int | None, typer.Option(help="Runs of each model. [default: 3; 2 with --quick]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each model. [default: 5; 2 with --quick]")] = None,
     baselines: Annotated[
         bool | None,
         typer.Option(
@@ -179,7 +179,7 @@ def _job_of(
     if limits is not None and (given or baselines):
         raise ValueError("Expected GRU variants for --budget, got a layer of Keras', which has no int8 file.")
     more = plan.BASELINES if (limits is None if baselines is None else baselines) and own else given
-    space = plan.Space((*own, *more), sizes, gates, low, seeds or (2 if quick else 3))
+    space = plan.Space((*own, *more), sizes, gates, low, seeds or (2 if quick else 5))
     task = dataclasses.replace(task, training=_training(task.training, quick, **training))
     job = Job(
         source=data,

@@ -139,7 +139,7 @@ def test_a_comparison_from_end_to_end(whole: Path, npz: Path, tmp_path: Path):
         model.reset()
         guesses.append([model.step(x) for x in window][-1].argmax())
     assert (np.array(guesses) == test.y).mean() == pytest.approx(result["runtimes"]["litert"])
-    # Once more is nothing but reading; a seed more keeps what there is.
+    # Once more is nothing but reading.
     start = time.monotonic()
     again = json.loads(run(npz, whole, *TINY, "--json"))
     assert {key: value for key, value in again.items() if key != "times"} == plain

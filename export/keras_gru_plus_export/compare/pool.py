@@ -25,6 +25,7 @@ class Worker:
     number: int
     process: subprocess.Popen[str]
     log: Any
+    listener: threading.Thread | None = None
     code: int = 0
 
     @property
@@ -50,6 +51,7 @@ class Pool:
         self._first = json.dumps(first) + "\n"
         self._said: queue.Queue[tuple[Worker, dict[str, Any]]] = queue.Queue()
         self.workers: list[Worker] = []
+        self._gone: list[Worker] = []
 
     def __enter__(self) -> Pool:
         return self
@@ -59,7 +61,7 @@ class Pool:
     ) -> None:
         for worker in self.workers:
             worker.process.kill()
-        for worker in self.workers:
+        for worker in [*self.workers, *self._gone]:
             self._close(worker)
 
     def start(self, number: int | None = None) -> Worker:
@@ -80,7 +82,8 @@ class Pool:
         process.stdin.write(self._first)
         process.stdin.flush()
         self.workers.append(worker)
-        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        worker.listener = threading.Thread(target=self._listen, args=(worker,), daemon=True)
+        worker.listener.start()
         return worker
 
     def _listen(self, worker: Worker) -> None:
@@ -92,18 +95,21 @@ class Pool:
     def messages(self, timeout: float) -> Iterator[tuple[Worker, dict[str, Any]]]:
         """What was said, at least after `timeout` seconds."""
         try:
-            yield self._said.get(timeout=timeout)
+            yield self._said.get(block=timeout > 0, timeout=timeout or None)
             while True:
                 yield self._said.get_nowait()
         except queue.Empty:
             return
 
     def ended(self) -> list[Worker]:
-        """Workers that have ended since, with their exit codes; they are no longer among `workers`."""
+        """Workers that have ended since, with their exit codes; all that they said can be read now."""
         found = [worker for worker in self.workers if worker.process.poll() is not None]
         for worker in found:
             worker.code = worker.process.returncode
+            if worker.listener is not None:
+                worker.listener.join(timeout=5)
             self.workers.remove(worker)
+        self._gone += found
         return found
 
     def _close(self, worker: Worker) -> None:

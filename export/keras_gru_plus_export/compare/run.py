@@ -103,12 +103,15 @@ def compare(job: Job, task: Task, out: Path, workers: int, screen: Screen, notes
     _write(out / "compare.html", render(made, plain))
     if interrupted:
         return Outcome(made, plain, True, False)
-    bundled = made.winner is not None and _bundle(job, made.winner, results[made.winner]["sha256"], out, screen)
-    if made.winner is None and any(not run.configuration.is_baseline for run in queue.wanted()) | (
-        job.limits is not None
-    ):
-        raise ValueError(_nothing(made, queue, job.limits))
-    return Outcome(made, plain, False, bundled)
+    if made.winner is None:
+        if made.rows or job.limits is not None:  # not Keras' layers alone
+            raise ValueError(_nothing(made, queue, job.limits))
+        return Outcome(made, plain, False, False)
+    try:
+        _bundle(job, made.winner, results[made.winner]["sha256"], out, screen)
+    except KeyboardInterrupt:
+        return Outcome(made, plain, True, False)
+    return Outcome(made, plain, False, True)
 
 
 def _described(job: Job, task: Task, notes: list[str]) -> dict[str, Any]:
@@ -171,7 +174,8 @@ def _work(job: Job, queue: Queue, workers: int, screen: Screen) -> None:
             pool.start()
         counted = 0.0
         while pool.workers:
-            for worker, message in pool.messages(timeout=0.3):
+            ended = pool.ended()
+            for worker, message in pool.messages(timeout=0.0 if ended else 0.3):
                 if "error" in message:
                     raise ValueError(message["error"])
                 screen.tell(worker.number, message)
@@ -179,7 +183,7 @@ def _work(job: Job, queue: Queue, workers: int, screen: Screen) -> None:
             if time.monotonic() - counted > 1:
                 screen.count(*queue.progress())
                 counted = time.monotonic()
-            for worker in pool.ended():
+            for worker in ended:
                 deaths += worker.code < 0
                 if deaths > DEATHS:
                     raise RuntimeError(
@@ -202,26 +206,26 @@ def _replace(pool: Pool, queue: Queue, worker: Worker) -> None:
     pool.start(worker.number)
 
 
-def _bundle(job: Job, run: Run, sha256: str, out: Path, screen: Screen) -> bool:
+def _bundle(job: Job, run: Run, sha256: str, out: Path, screen: Screen) -> None:
     """The winner's directory, unless it is there."""
     mark = out / "winner" / "winner.json"
     content = {**run.parameters, "sha256": sha256}
     if mark.is_file() and json.loads(mark.read_text()) == content:
-        return True
+        return
     request = {"run": run.parameters, "sha256": sha256, "out": str(out / "winner")}
     with Pool({"job": job.to_json(), "bundle": request}) as pool, screen.live(0, 1):
         pool.start()
         while pool.workers:
-            for worker, message in pool.messages(timeout=0.3):
+            ended = pool.ended()
+            for worker, message in pool.messages(timeout=0.0 if ended else 0.3):
                 if "error" in message:
                     raise RuntimeError(message["error"])
                 screen.tell(worker.number, {"run": f"bundle of {run}", **message})
-            for worker in pool.ended():
+            for worker in ended:
                 if worker.code:
                     raise RuntimeError(f"The winner's bundle failed ({describe_exit(worker.code)}): {worker.words()}")
         screen.count(1, 1)
     _write(mark, json.dumps(content) + "\n")
-    return True
 
 
 def _write(path: Path, text: str) -> None:

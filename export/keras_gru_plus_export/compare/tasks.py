@@ -117,12 +117,16 @@ def load(source: str, *, split: str | None = None, standardize: bool = True) -> 
 
     Raises:
         ValueError: no such data set, or a file that is no such file; names what is missing.
+        ImportError: the package that has the data is not installed.
     """
     if source in _BUILT_IN:
         if split is not None:
             raise ValueError(f"Expected `--split` for a file with x and y, got it for the data set {source!r}.")
         make, training, note = _BUILT_IN[source]
-        return _task(source, make(), training, note)
+        try:
+            return _task(source, make(), training, note)
+        except ModuleNotFoundError as error:  # which says what to install for it
+            raise ImportError(str(error)) from None
     path = Path(source)
     if path.suffix != ".npz" or not path.is_file():
         raise ValueError(f"Expected data to be one of {', '.join(NAMES)} or a .npz file, got {source!r}.")

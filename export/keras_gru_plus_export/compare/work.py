@@ -200,7 +200,7 @@ def bundle(run: Run, wanted: str, task: Task, target: Target, models: Path, out:
     if hashlib.sha256(file_of(quantized, task, target)).hexdigest() != wanted:
         raise ConversionError(
             f"Expected the winner, {run}, to give the file that was measured, got another one; "
-            "were its models changed, or trained on another kind of processor?"
+            "if it was trained on another kind of processor, run the command there."
         )
     export(
         quantized,
