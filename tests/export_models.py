@@ -138,7 +138,14 @@ WHOLE = {
 MODELS |= WHOLE
 
 #: Models with a look-up table, and one with weights per channel, have no int16x8 form.
-NOT_WIDE = (*WHOLE, "egru", "grud", "grud_hard", "mingru_log_space", "gru_per_channel")
+NOT_WIDE = (
+    *(name for name in WHOLE if name != "features"),
+    "egru",
+    "grud",
+    "grud_hard",
+    "mingru_log_space",
+    "gru_per_channel",
+)
 WIDE = {
     f"{name}_int16": dataclasses.replace(spec, recipe="int16x8")
     for name, spec in MODELS.items()
@@ -162,7 +169,7 @@ OWN = (
     "brc_hard",
 )
 LATER = [name for name in (*kgp.VARIANTS, *(f"{v}_hard" for v in kgp.VARIANTS)) if name not in OWN]
-LATER += [name for name in WHOLE if name not in ("keyword", "text")]
+LATER += [name for name in WHOLE if name not in ("features", "keyword", "text")]
 LATER += [name for name in WIDE if name not in ("gru_int16", "mgu_hard_int16", "fastgrnn_int16", "mixed_int16")]
 
 

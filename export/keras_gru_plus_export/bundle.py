@@ -213,8 +213,8 @@ def _random(model: QuantizedModel, name: str, identity: int, shape: tuple[int, .
     if not model.recipe.quantized:
         return generator.normal(0, 1, shape).astype(np.float32)
     bound = float(model.taps.all()[f"{name}/input"].bound())
-    scale, shift = graph.scalings().get(identity, (1.0, 0.0))
-    return ((generator.normal(0, bound / 3, shape) - shift) / scale).astype(np.float32)
+    scaling, values = graph.scalings().get(identity), generator.normal(0, bound / 3, shape)
+    return (values if scaling is None else values / scaling.scale + scaling.center).astype(np.float32)
 
 
 def open_inputs(model: QuantizedModel) -> list[str]:
@@ -348,10 +348,14 @@ def _fed(data: bytes, samples: Data) -> dict[str, np.ndarray]:
 
 def _check_float(plain: bytes, written: bytes, mode: str, data: Data) -> None:
     """The file with float ends must give exactly what the file with integer ends gives."""
-    few = data.head(8)
-    wanted = host.run(plain, _fed(plain, few), runtime="litert", mode=mode)
-    got = host.run(written, _fed(written, few), runtime="litert", mode=mode)
+    integers = _fed(plain, data.head(8))
+    wanted = host.run(plain, integers, runtime="litert", mode=mode)
     model = tflite.load(plain)
+    ends = tflite.signature(model).inputs
+    grids = {name: tflite.grid(model.subgraphs[0].tensors[ends[name]]) for name in integers}
+    # What the integers stand for: anything else may be rounded to another one, since runtimes scale in another order.
+    real = {name: a if (grid := grids[name]) is None else host.dequantize(a, grid) for name, a in integers.items()}
+    got = host.run(written, real, runtime="litert", mode=mode)
     for name, index in tflite.signature(model).outputs.items():
         grid = tflite.grid(model.subgraphs[0].tensors[index])
         assert grid is not None
