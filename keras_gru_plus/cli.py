@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import cli_device
+from . import cli_compare, cli_device
 
 app = typer.Typer(
     name="keras-gru-plus",
@@ -232,7 +232,7 @@ def variants(
             show_table(every, features, units, Console())
 
 
-for _command in (cli_device.run, cli_device.bench, cli_device.watch):
+for _command in (cli_compare.compare, cli_device.run, cli_device.bench, cli_device.watch):
     app.command()(_command)
 
 
