@@ -20,6 +20,7 @@ from .check import check, check_float, tap_of, weight_scales
 from .floating import network_of
 from .graph import MODES, Expected
 from .passes import PassError
+from .passes.call_steps import call_steps
 from .passes.carried_state import carried_state
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
@@ -150,11 +151,8 @@ def _finish(
             check(flat, module.expected, bits=bits)
         if keep_names:
             _name_by_tap(flat, module.expected)
-        if steps_per_iteration > 1 and not unroll_while(flat, steps_per_iteration):
-            raise ValueError(
-                "Expected `steps_per_iteration` to divide the steps of a recurrent layer, "
-                f"got {steps_per_iteration}; try 1."
-            )
+        if steps_per_iteration > 1:
+            _several_steps(flat, target, steps_per_iteration)
         if target == "tflm":
             _for_micro(flat, bits)
             if steps_per_iteration > 1:  # instructions go before bytes
@@ -215,6 +213,18 @@ def _widen(model: tflite.ModelT, expected: Expected) -> None:
 
     factors = [np.array([factor]) for factor in expected.factors]
     widen(model, bias, [*expected.constants, *factors])
+
+
+def _several_steps(model: tflite.ModelT, target: str, steps: int) -> None:
+    """Several steps in an iteration of the loops; raises ValueError where no loop can have so many."""
+    changed = 0
+    if target == "tflm":  # where operators are costly, not calls
+        rows_of_input(model)
+        changed = call_steps(model, steps)
+    if not changed and not unroll_while(model, steps):
+        raise ValueError(
+            f"Expected `steps_per_iteration` to divide the steps of a recurrent layer, got {steps}; try 1."
+        )
 
 
 def _for_micro(model: tflite.ModelT, bits: int) -> None:
