@@ -25,6 +25,7 @@ from .passes.carried_state import carried_state
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
 from .passes.full_offsets import full_offsets
+from .passes.merge_loops import merge_loops
 from .passes.narrow_shapes import narrow_shapes
 from .passes.one_scale import OneScale, one_scale
 from .passes.relabel_inputs import relabel_inputs
@@ -151,6 +152,7 @@ def _finish(
             check(flat, module.expected, bits=bits)
         if keep_names:
             _name_by_tap(flat, module.expected)
+        merge_loops(flat)
         if steps_per_iteration > 1:
             _several_steps(flat, target, steps_per_iteration)
         if target == "tflm":
