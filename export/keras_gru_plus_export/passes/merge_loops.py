@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .. import tflite
 from ..tflite import OP, ModelT, OperatorT, SubGraphT
-from .unroll_while import Counted, counted_loop
+from .loops import Counted, collectors, counted_loop
 
 
 class _Link(NamedTuple):
@@ -89,10 +89,10 @@ def _link(model: ModelT, first: Counted, second: Counted, read: int) -> _Link | 
             return None
         index = makers[0].inputs[0]
     collected = first.loop.outputs.index(index)
-    collectors = _collectors(model, first, collected)
-    if not collectors or not _read_once(first.graph, index):
+    collecting = collectors(model, first, collected)
+    if not collecting or not _read_once(first.graph, index):
         return None
-    row = collectors[-1].inputs[1]
+    row = collecting[-1].inputs[1]
     if row in first.body.inputs:  # the second loop's variables are handed on after it was overwritten
         return None
     own, body = first.body.tensors[row], second.body
@@ -111,40 +111,11 @@ def _link(model: ModelT, first: Counted, second: Counted, read: int) -> _Link | 
         in_order = tflite.op_code(model, op) == OP.GATHER and op.inputs[1] == body.inputs[second.counter]
         if not in_order or op.builtinOptions.axis or not same or list(taken.shape) != list(own.shape):
             return None
-    return _Link(collected, row, collectors, read, gathers)
+    return _Link(collected, row, collecting, read, gathers)
 
 
 def _read_once(graph: SubGraphT, index: int) -> bool:
     return len(tflite.consumers(graph, index)) == 1 and index not in graph.outputs
-
-
-def _collectors(model: ModelT, first: Counted, k: int) -> list[OperatorT]:
-    """STRIDED_SLICE and CONCATENATION by which variable `k` loses its first row and gets a last one; else nothing."""
-    body = first.body
-    joins = tflite.producers(body, body.outputs[k])
-    if [tflite.op_name(model, op) for op in joins] != ["CONCATENATION"] or len(joins[0].inputs) != 2:
-        return []
-    join = joins[0]
-    cuts = tflite.producers(body, join.inputs[0])
-    if [tflite.op_name(model, op) for op in cuts] != ["STRIDED_SLICE"] or cuts[0].inputs[0] != body.inputs[k]:
-        return []
-    (cut,) = cuts
-    constants = [body.tensors[index] for index in cut.inputs[1:]]
-    if not all(tflite.is_constant(model, tensor) for tensor in constants):
-        return []
-    begin, _, strides = (tflite.constant(model, tensor).tolist() for tensor in constants)
-    shape, rest = list(body.tensors[body.inputs[k]].shape), list(body.tensors[cut.outputs[0]].shape)
-    alone = (
-        tflite.consumers(body, body.inputs[k]) == [cut]
-        and tflite.consumers(body, cut.outputs[0]) == [join]
-        and not tflite.consumers(body, join.outputs[0])
-        and body.outputs.count(join.outputs[0]) == 1
-        and not tflite.consumers(first.condition, first.condition.inputs[k])
-    )
-    moved = begin[0] == 1 and set(strides) == {1} and not cut.builtinOptions.beginMask & 1
-    last = list(body.tensors[join.inputs[1]].shape)
-    whole = shape[0] == first.limit and rest == [shape[0] - 1, *shape[1:]] and last == [1, *shape[1:]]
-    return [cut, join] if alone and moved and whole and not join.builtinOptions.axis else []
 
 
 def _join(model: ModelT, first: Counted, second: Counted, links: list[_Link]) -> None:

@@ -7,24 +7,12 @@ a sequence are all that is read at the counter, an iteration takes one longer ro
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
 
 import numpy as np
 
 from .. import tflite
-from ..tflite import OP, TYPE, ModelT, OperatorT, SubGraphT
-
-
-class Counted(NamedTuple):
-    """A WHILE that counts from 0 to a constant by ones."""
-
-    graph: SubGraphT
-    loop: OperatorT
-    condition: SubGraphT
-    body: SubGraphT
-    counter: int  #: number of the loop variable
-    add: OperatorT  #: the body's, that counts
-    limit: int
+from ..tflite import OP, TYPE, ModelT
+from .loops import Counted, counted_loop
 
 
 def unroll_while(model: ModelT, steps: int) -> int:
@@ -50,28 +38,6 @@ def unroll_while(model: ModelT, steps: int) -> int:
     if changed:
         tflite.compact(model)
     return changed
-
-
-def counted_loop(model: ModelT, graph: SubGraphT, loop: OperatorT) -> Counted | None:
-    """What there is to know of a WHILE that counts; None of any other."""
-    condition, body = tflite.while_parts(model, loop)
-    if [tflite.op_name(model, op) for op in condition.operators] != ["LESS"]:
-        return None
-    tested, limit = condition.operators[0].inputs
-    start = graph.tensors[loop.inputs[condition.inputs.index(tested)]] if tested in condition.inputs else None
-    if start is None or not tflite.is_constant(model, start) or tflite.constant(model, start).any():
-        return None
-    if not tflite.is_constant(model, condition.tensors[limit]):
-        return None
-    counter = condition.inputs.index(tested)
-    makers = tflite.producers(body, body.outputs[counter])
-    if [tflite.op_name(model, op) for op in makers] != ["ADD"] or makers[0].inputs[0] != body.inputs[counter]:
-        return None
-    one = body.tensors[makers[0].inputs[1]]
-    if not tflite.is_constant(model, one) or tflite.constant(model, one).tolist() not in (1, [1]):
-        return None
-    last = int(tflite.constant(model, condition.tensors[limit]).reshape(()))
-    return Counted(graph, loop, condition, body, counter, makers[0], last)
 
 
 def _sequences(model: ModelT, counted: Counted) -> list[int] | None:
