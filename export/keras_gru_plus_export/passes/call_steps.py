@@ -96,7 +96,9 @@ def _call(model: ModelT, counted: Counted, rows: list[_Rows], steps: int) -> Non
     fixed = [
         index for index, after in zip(body.inputs, body.outputs, strict=True) if index == after and index in read
     ]
-    results = [*(body.outputs[k] for k in states), *(found[-1].inputs[1] for found in made.values())]
+    rows_made = {k: found[-1].inputs[1] for k, found in made.items()}
+    # Each once: LiteRT hands a tensor on to one result of an IF only.
+    results = list(dict.fromkeys([*(body.outputs[k] for k in states), *rows_made.values()]))
     model.subgraphs.append(
         tflite.schema.SubGraphT(
             tensors=[copy.copy(tensor) for tensor in body.tensors],
@@ -115,8 +117,9 @@ def _call(model: ModelT, counted: Counted, rows: list[_Rows], steps: int) -> Non
         inputs = [always, *(own[number] for own in chosen), *fixed, *present]
         outputs.append([_like(counted, index) for index in results])
         body.operators.append(tflite.new_operator(model, OP.IF, inputs, outputs[-1], options))
-        present = outputs[-1][: len(states)]
-    for place, (k, found) in enumerate(made.items(), len(states)):
+        present = [outputs[-1][results.index(body.outputs[k])] for k in states]
+    for k, found in made.items():
+        place = results.index(rows_made[k])
         body.operators += _appended(model, counted, k, found, [own[place] for own in outputs])
     counted.add.inputs = [counted.add.inputs[0], _constant(model, counted, "steps", np.array(steps, np.int32))]
     body.operators.append(counted.add)
