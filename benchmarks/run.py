@@ -19,6 +19,7 @@ BENCHMARKS = (
     "runtime",
     "platforms",
     "cortex_m55",
+    "standalone_c",
     "inference",
     "gates",
 )
