@@ -24,8 +24,8 @@ from keras_gru_plus_export.devices import host
 CONFIGURATION = "ethos-u55-128"
 NOTE = (
     "Vela {version}, {configuration}; 32 units over 28 features and 28 steps, target litert, int8. As written: by "
-    "`convert`; named: with `keep_names`; one scale: named, and the input given the scale of the RESHAPE after it by "
-    "this script, with which LiteRT gives the same integers. On the NPU: share of Vela's "
+    "`convert`; named: with `keep_names`; one scale: named, and the input given the scale of the RESHAPE behind it "
+    "by this script, with which LiteRT's reference kernels give the same integers. On the NPU: share of Vela's "
     "operators; parts: pieces they are in. On the CPU: operators in the compiled file's order."
 )
 
