@@ -36,12 +36,12 @@ APART = 5
 BROWSER = "browser"
 NOTE = (
     "mgu and gru, {units} units, trained and fine-tuned as in `accuracy`, one seed; {windows} windows of 100 steps "
-    "of subject 8, which overlap by 90 %, in `step` and `stateful` every {apart}th. x86-64 is this machine; aarch64 and "
-    "armv7 are QEMU's Cortex-A72 and Cortex-A7; browser is headless Chromium {browser} on this machine with LiteRT.js, `-old` without relaxed SIMD. "
-    "The largest difference and the share of different values are over all outputs (in `step` and `stateful` of "
-    "every step), in steps of the output's grid (1/256): to x86-64 on the same runtime (the browser: on litert), and "
-    "to the reference kernels of tflite-runtime. Accuracy in %, difference in points. For aarch64 "
-    "`pip install keras-gru-plus[edge]` downloads {megabytes:.1f} MB, {packages} wheels with our own."
+    "of subject 8, which overlap by 90 %, in `step` and `stateful` every {apart}th. x86-64 is this machine, aarch64 "
+    "and armv7 QEMU's Cortex-A72 and Cortex-A7, browser headless Chromium {browser} on this machine with LiteRT.js, "
+    "`-old` without relaxed SIMD. The largest difference and the share of different values are over all outputs (in "
+    "`step` and `stateful` of every step), in steps of the output's grid (1/256): to x86-64 on the same runtime (the "
+    "browser: on litert), and to the reference kernels of tflite-runtime. Accuracy in %, difference in points. For "
+    "aarch64 `pip install keras-gru-plus[edge]` downloads {megabytes:.1f} MB, {packages} wheels with our own."
 )
 
 
