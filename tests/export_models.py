@@ -137,8 +137,15 @@ WHOLE = {
 }
 MODELS |= WHOLE
 
-#: Models with a look-up table, and one with weights per channel, have no int16x8 form.
-NOT_WIDE = (*WHOLE, "egru", "grud", "grud_hard", "mingru_log_space", "gru_per_channel")
+#: Models with a look-up table, and one with weights per channel, have no int16x8 form; of whole models one is enough.
+NOT_WIDE = (
+    *(name for name in WHOLE if name != "encoder_decoder"),
+    "egru",
+    "grud",
+    "grud_hard",
+    "mingru_log_space",
+    "gru_per_channel",
+)
 WIDE = {
     f"{name}_int16": dataclasses.replace(spec, recipe="int16x8")
     for name, spec in MODELS.items()
