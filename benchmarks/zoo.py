@@ -122,7 +122,9 @@ def measure(name: str, seed: int, recipe: str = "int8") -> dict[str, Any]:
     try:
         result = quantized(model, task, recipe)
         file, run["calibrated"] = on_runtimes(result, task)
-        run["bytes"], run["arena"] = len(file), host.smallest_arena(file, zeros(file), "sequence")
+        run["bytes"] = len(file)
+        if seed == 0:  # it is the same for all
+            run["arena"] = host.smallest_arena(file, zeros(file), "sequence")
         run["validation"] = zoo_models.fine_tune(result, task, architecture, teacher=model)
         kept = min(run["validation"]) == run["validation"][0]  # training made nothing better
         run["fine-tuned"] = run["calibrated"] if kept else on_runtimes(result, task)[1]
@@ -176,7 +178,7 @@ def row_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
         for runtime in RUNTIMES:
             row[f"{stage}, {runtime}"] = difference(done, stage, runtime) if done else ""
     row["file, kB"] = f"{done[0]['bytes'] / 1000:.1f}" if done else ""
-    row["arena, kB"] = f"{done[0]['arena'] / 1000:.1f}" if done else ""
+    row["arena, kB"] = f"{done[0]['arena'] / 1000:.1f}" if done and "arena" in done[0] else ""
     refused = [run["refused"] for run in runs if "refused" in run]
     if refused:
         row["file, kB"] = refused[0].replace("|", "\\|")
@@ -220,7 +222,7 @@ def main() -> int:
         for name in names:
             for recipe in ALSO.get(name, ("int8",)):
                 key = f"{name} {recipe} {seed}"
-                if key not in every or "--again" in options:
+                if "--again" in options or "refused" in every.get(key, {"refused": ""}):
                     every[key] = measure(name, seed, recipe)
                     write(every)
     return 0
