@@ -184,7 +184,7 @@ def text(result: dict[str, Any], metric: str) -> str:
 
 def own(runs: list[dict[str, Any]]) -> str:
     """The same of keras-gru-plus, from the runs of the zoo."""
-    done = [run for run in runs if "refused" not in run]
+    done = sorted((run for run in runs if "refused" not in run), key=lambda run: run["seed"])
     if not done:
         return runs[0]["refused"] if runs else "not measured"
     mean = sum(run["fine-tuned"]["litert"] for run in done) / len(done)

@@ -192,7 +192,7 @@ def write(every: dict[str, Any]) -> None:
         for recipe in ALSO.get(name, ("int8",)):
             runs = [run for run in every.values() if (run["architecture"], run["recipe"]) == (name, recipe)]
             if runs:
-                rows.append(row_of(runs))
+                rows.append(row_of(sorted(runs, key=lambda run: run["seed"])))
     tables.write("zoo", rows, NOTE, every)
 
 
