@@ -154,7 +154,7 @@ def difference(runs: list[dict[str, Any]], stage: str, runtime: str) -> str:
     text = f"{np.mean(each):+.2f}" + (" %" if unit < 0 else "")
     if len(each) > 1:
         text += f" ± {np.std(each, ddof=1) / np.sqrt(len(each)):.2f}"
-    return f"**{text}**" if unit * np.mean(each) < -LIMITS[stage][unit < 0] else text
+    return f"**{text}**" if unit * np.mean(each) < -LIMITS[stage][unit < 0] - 1e-9 else text
 
 
 def row_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
