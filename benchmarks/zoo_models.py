@@ -149,7 +149,7 @@ def residual(task):
     return keras.Model(inputs, _classes(task)(layers.GRU(24)(x)))
 
 
-@_of("ecg_normal", epochs=60, batch_size=32)
+@_of("ecg_normal", epochs=150, batch_size=32)
 def autoencoder(task):
     inputs = _input(task)
     x = layers.Reshape((28, 5))(inputs)
