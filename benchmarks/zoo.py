@@ -167,7 +167,7 @@ def change(runs: list[dict[str, Any]], scores: list[float]) -> tuple[float, str]
         100 * (score - run["float"]) / (1 if unit > 0 else run["float"])
         for run, score in zip(runs, scores, strict=True)
     ]
-    text = f"{np.mean(each):+.2f}" + (" %" if unit < 0 else "")
+    text = f"{round(np.mean(each), 2) + 0.0:+.2f}" + (" %" if unit < 0 else "")  # + 0.0: no minus before zero
     if len(each) > 1:
         text += f" ± {np.std(each, ddof=1) / np.sqrt(len(each)):.2f}"
     return unit * float(np.mean(each)), text
