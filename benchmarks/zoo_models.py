@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import zoo_data
 from keras import layers
+
+import keras_gru_plus as kgp
+from keras_gru_plus.quantization import QuantizedModel
+
+#: Of the epochs and the learning rate of the float training.
+FINE_TUNING, FINE_TUNING_RATE = 3 / 8, 1 / 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +149,7 @@ def residual(task):
     return keras.Model(inputs, _classes(task)(layers.GRU(24)(x)))
 
 
-@_of("ecg_normal", epochs=60, batch_size=32)
+@_of("ecg_normal", epochs=150, batch_size=32)
 def autoencoder(task):
     inputs = _input(task)
     x = layers.Reshape((28, 5))(inputs)
@@ -243,21 +250,68 @@ def train(architecture: Architecture, task: zoo_data.Task, *, seed: int, samples
     return model
 
 
-def fit(model, task, rate, epochs, batch_size, *, samples=None, callbacks=()) -> None:
+def _losses(targets: zoo_data.Arrays, classes: str) -> list[str]:
     """Cross-entropy for classes, mean absolute error for values, binary cross-entropy for shares."""
-    targets = task.train[1]
-    integers = [np.issubdtype(target.dtype, np.integer) for target in targets.values()]
-    losses = ["sparse_categorical_crossentropy" if integer else "mae" for integer in integers]
+    losses = [classes if np.issubdtype(target.dtype, np.integer) else "mae" for target in targets.values()]
     if "fast" in targets:
         losses[1] = "binary_crossentropy"
-    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss=losses if len(losses) > 1 else losses[0])
-    inputs = [array[:samples] for array in task.train[0].values()]
-    values = [target[:samples] for target in targets.values()]
+    return losses
+
+
+def _one_or_all(items):
+    items = list(items)
+    return items if len(items) > 1 else items[0]
+
+
+def fit(model, task, rate, epochs, batch_size, *, samples=None) -> None:
+    """On the train part, or its first `samples`."""
+    inputs, targets = task.train
+    losses = _losses(targets, "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss=_one_or_all(losses))
     model.fit(
-        inputs if len(inputs) > 1 else inputs[0],
-        values if len(values) > 1 else values[0],
+        _one_or_all(array[:samples] for array in inputs.values()),
+        _one_or_all(target[:samples] for target in targets.values()),
         batch_size=batch_size,
         epochs=epochs,
         verbose=0,
-        callbacks=list(callbacks),
     )
+
+
+def fine_tune(
+    model: keras.Model, task: zoo_data.Task, architecture: Architecture, teacher: keras.Model | None = None
+) -> list[float]:
+    """Train with a falling rate and keep the epoch that is best on the validation part: maybe none at all.
+
+    Args:
+        model: fake-quant or float.
+        teacher: whose answers `model` is to give, instead of the labels.
+
+    Returns:
+        The validation part's loss before training and after each epoch.
+    """
+    parts, classes = (task.train, task.validation), "sparse_categorical_crossentropy"
+    losses = _losses(task.train[1], classes if teacher is None else "categorical_crossentropy")
+    inputs = [_one_or_all(part[0].values()) for part in parts]
+    targets = [_one_or_all(part[1].values()) for part in parts]
+    if teacher is not None:
+        targets = [teacher.predict(x, batch_size=256, verbose=0) for x in inputs]
+    epochs = math.ceil(FINE_TUNING * architecture.epochs)
+    steps = math.ceil(len(next(iter(task.train[0].values()))) / architecture.batch_size) * epochs
+    rate = keras.optimizers.schedules.CosineDecay(FINE_TUNING_RATE * architecture.learning_rate, steps)
+    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss=_one_or_all(losses))
+    before = model.get_weights()
+    loss = np.ravel(model.evaluate(inputs[1], targets[1], batch_size=256, verbose=0))[0]
+    best = keras.callbacks.EarlyStopping(monitor="val_loss", patience=epochs, restore_best_weights=True)
+    freeze = [kgp.FreezeRanges(1)] if isinstance(model, QuantizedModel) else []
+    history = model.fit(
+        *(inputs[0], targets[0]),
+        validation_data=(inputs[1], targets[1]),
+        validation_batch_size=256,
+        batch_size=architecture.batch_size,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[best, *freeze],
+    ).history["val_loss"]
+    if min(history) > loss:
+        model.set_weights(before)
+    return [float(value) for value in (loss, *history)]

@@ -137,9 +137,9 @@ WHOLE = {
 }
 MODELS |= WHOLE
 
-#: Models with a look-up table, and one with weights per channel, have no int16x8 form.
+#: Models with a look-up table, and one with weights per channel, have no int16x8 form; of whole ones two do.
 NOT_WIDE = (
-    *(name for name in WHOLE if name != "features"),
+    *(name for name in WHOLE if name not in ("features", "encoder_decoder")),
     "egru",
     "grud",
     "grud_hard",

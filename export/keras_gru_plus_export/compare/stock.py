@@ -135,7 +135,7 @@ def _child(way: str, path: str, data: str, out: str) -> None:
     def representative() -> Iterator[Any]:
         for i in range(SAMPLES):
             sample = [array[i : i + 1].astype(np.float32) for array in arrays.values()]
-            yield dict(zip(names, sample, strict=True)) if way == "from_saved_model" else sample
+            yield dict(zip(names, sample, strict=True))  # by name: the converter may order inputs anew
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
