@@ -138,7 +138,15 @@ def export(
     ] = None,
     extras: Annotated[
         list[str] | None,
-        typer.Option("--with", help="Also write c (a step as C99), arduino or esphome; repeatable."),
+        typer.Option(
+            "--with", help="Also write c (a step as C99), arduino, esphome or web (a page that runs it); repeatable."
+        ),
+    ] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option(
+            help="A signal for --with web: .npy, or .npz with x and any of y, rate, channels, units, mean, std."
+        ),
     ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,
@@ -166,6 +174,7 @@ def export(
             metric=metric,
             keep_names=keep_names,
             extras=tuple(extras or ()),
+            recording=recording,
             runtime_python=runtime_python,
             force=force,
             progress=TerminalProgress(console).say,

@@ -19,7 +19,7 @@ from .convert import ConversionError, check_options, convert, input_shapes
 from .data import Data, DataError, batches_of, check_metric, input_names, joined, load_data, output_names
 from .devices import host
 from .directory import replaced_directory
-from .extras import Context, check_extras, extra_files
+from .extras import Context, Recording, check_extras, extra_files, recording_for
 from .graph import MODES
 from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
@@ -52,6 +52,7 @@ def export(
     io: str = "int8",
     timesteps: int | None = None,
     extras: tuple[str, ...] = (),
+    recording: str | os.PathLike[str] | None = None,
     force: bool = False,
     labels: list[str] | None = None,
     metric: Any = None,
@@ -78,6 +79,10 @@ def export(
             sequence are `(samples, timesteps)`. Without targets agreement with Keras is all that is measured.
         extras: "c" (one time step as C99 without dependencies; mode "step"), and for target "tflm" "arduino" (a
             sketch) and "esphome" (a microWakeWord v2 manifest).
+            "web" is a page that runs the file in a browser.
+        recording: a signal for that page: `.npy` `(timesteps, features)`, or `.npz` with it as `x` and any of y (the
+            class of each time step), rate, channels, units, mean and std (the model takes `(x - mean) / std`), title,
+            note. By default the first samples of the data.
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the file and the report.
         metric: "accuracy" or "mae", or a dict of them by output name. By default accuracy for targets that are
@@ -99,6 +104,7 @@ def export(
     check_options(mode, target, io)
     check_extras(extras, mode, target, io)
     check_metric(metric)
+    played = recording_for(extras, recording, [tuple(tensor.shape) for tensor in model.inputs])
     with replaced_directory(directory, force) as folder:
         keep = CALIBRATION_SAMPLES if evaluation is None else 0
         quantized, float_model, kept = prepare(
@@ -122,15 +128,17 @@ def export(
             names={mode: "model.tflite"},
             progress=progress,
         )
-        beside = _beside(files["model.tflite"], report, data, extras)
+        beside = _beside(files["model.tflite"], report, data, extras, played)
         write(folder, report, files | beside, progress)
     return report
 
 
-def _beside(file: bytes, report: Report, data: Data, extras: tuple[str, ...]) -> dict[str, bytes]:
+def _beside(
+    file: bytes, report: Report, data: Data, extras: tuple[str, ...], recording: Recording | None
+) -> dict[str, bytes]:
     """Sources that go with the file, by their path in the bundle."""
     entry = report.files[0]
-    context = Context(file, entry.mode, report.title, report.labels, data.inputs, entry.arena)
+    context = Context(file, entry.mode, report.title, report.labels, data.inputs, entry.arena, recording)
     texts = extra_files(context, extras, report.target)
     return {name: text.encode() if isinstance(text, str) else text for name, text in texts.items()}
 
