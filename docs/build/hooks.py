@@ -41,6 +41,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_pre_build(config: Any) -> None:
+    """Forgets the build before, where MkDocs serves and builds again."""
     _shown.clear()
     _made.cache_clear()
 
@@ -57,7 +58,9 @@ def on_post_build(config: Any) -> None:
     """Every table of the benchmarks is to be on a page."""
     missing = sorted({file.stem for file in RESULTS.glob("*.md")} - _shown)
     if missing:
-        LOG.warning("Expected every table of benchmarks/results to be on a page, got none for %s.", ", ".join(missing))
+        LOG.warning(
+            "Expected every table of benchmarks/results to be on a page, got none for %s.", ", ".join(missing)
+        )
 
 
 def _part(name: str) -> str:

@@ -12,6 +12,7 @@ from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 
 _DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+_PRIMED = re.compile(r"<msu(?:p|bsup)><mi>(\w+)</mi>(<mi>\w+</mi>)?<mi>&#x02032;</mi></msu(?:p|bsup)>")
 
 
 def mathml(formula: str, display: str) -> str:
@@ -19,7 +20,13 @@ def mathml(formula: str, display: str) -> str:
     pieces = re.split(r"(\\text\{[^{}]*\}|\\[A-Za-z]+)", " ".join(formula.split()))
     pieces[::2] = [re.sub(r"[A-Za-z]{2,}", r"\\mathrm{\g<0>}", piece) for piece in pieces[::2]]
     pieces[1::2] = [piece.replace(r"\_", "_") for piece in pieces[1::2]]
-    return latex2mathml.converter.convert("".join(pieces), display=display)
+    return _PRIMED.sub(_prime, latex2mathml.converter.convert("".join(pieces), display=display))
+
+
+def _prime(found: re.Match[str]) -> str:
+    """A prime beside its letter instead of above: text fonts have it raised already."""
+    primed = f'<mrow><mi>{found[1]}</mi><mtext class="prime">&#x02032;</mtext></mrow>'
+    return f"<msub>{primed}{found[2]}</msub>" if found[2] else primed
 
 
 class _Displayed(BlockProcessor):
@@ -54,5 +61,3 @@ class MathML(Extension):
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
         md.parser.blockprocessors.register(_Displayed(md.parser), "displayed-mathml", 95)
         md.inlinePatterns.register(_Inline(r"(?<![\\$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?![\d$])", md), "mathml", 185)
-
-

@@ -65,18 +65,21 @@ def _pictures(graphs: dict[str, Any]) -> str:
     """Each subgraph that the pass changed, before and after."""
     parts = []
     before_all, after_all = graphs["before"], graphs["after"]
-    names = ["main graph", "condition", "body of the loop"] if len(after_all) == 3 else ["main graph"] * len(after_all)
+    names = ["main graph", "condition", "body of the loop"]
     for place, (before, after) in enumerate(zip(before_all, after_all, strict=False)):
         gone, new = drawing.changed(before, after)
-        if not (gone or new or before["inputs"] != after["inputs"] or _types(before) != _types(after)):
-            continue
-        if max(len(before["operators"]), len(after["operators"])) > MOST_OPERATORS or len(before["operators"]) < 2:
+        others = [graph["operators"][i]["name"] for graph, places in ((before, gone), (after, new)) for i in places]
+        only_loops = not set(others) - {"WHILE"} and _types(before) == _types(after)
+        if names[place] == "condition" or only_loops:
+            continue  # nothing, or a loop whose body's picture says it
+        if max(len(before["operators"]), len(after["operators"])) > MOST_OPERATORS:
             continue
         sides = "".join(
             f"<div><p>{side}</p>{drawing.draw(graph, marked, f'{names[place]} {side}')}</div>"
             for side, graph, marked in (("before", before, gone), ("after", after, new))
         )
-        parts.append(f'<figure class="passes" data-search-exclude><figcaption>{names[place]}: ' f"{_how(graphs)}</figcaption>{sides}</figure>")
+        caption = f"{names[place]}: {_how(graphs)}"
+        parts.append(f'<figure class="passes"><figcaption>{caption}</figcaption>{sides}</figure>')
     return "\n\n".join(parts)
 
 
@@ -93,7 +96,9 @@ def _how(graphs: dict[str, Any]) -> str:
 def recorded() -> dict[str, Any]:
     """What graphs.py records, in a process of its own; anew where sources or versions changed."""
     digest = hashlib.sha256(sys.version.encode())
-    for file in sorted([*PACKAGE.rglob("*.py"), *(ROOT / "keras_gru_plus").rglob("*.py"), Path(__file__).parent / "graphs.py"]):
+    for file in sorted(
+        [*PACKAGE.rglob("*.py"), *(ROOT / "keras_gru_plus").rglob("*.py"), Path(__file__).parent / "graphs.py"]
+    ):
         digest.update(file.read_bytes())
     kept = CACHE / f"graphs-{digest.hexdigest()[:16]}.json"
     if not kept.is_file():

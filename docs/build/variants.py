@@ -66,8 +66,9 @@ def page() -> str:
         families.setdefault(cell.__module__, []).append(name)
     parts = []
     for module, names in families.items():
-        heading = (inspect.getdoc(sys.modules[module]) or "").split("\n")[0].rstrip(".")
-        parts.append(f"## {heading}")
+        heading = (inspect.getdoc(sys.modules[module]) or "").split("\n\n")[0].replace("\n", " ")
+        title, _, members = heading.rstrip(".").partition(": ")
+        parts += [f"## {title}", *([f"{members[0].upper()}{members[1:]}."] if members else [])]
         parts += [_section(name, found, measured) for name in names]
     return "\n\n".join(parts)
 
