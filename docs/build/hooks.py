@@ -22,6 +22,8 @@ LOG = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 INSERT = re.compile(r"^<!-- insert (\S+) -->$", re.MULTILINE)
+#: Letters of a cell from which on a table breaks its lines.
+LONG_CELL = 60
 #: Links to tables as they work in the repository.
 TO_RESULTS = re.compile(r"\]\((?:\.\./)*benchmarks/results/(\w+)\.md\)")
 
@@ -83,4 +85,7 @@ def _table(name: str) -> str:
     file = RESULTS / f"{name}.md"
     if not file.is_file():
         return f"Not measured for this version; `python benchmarks/run.py {name}` measures it."
-    return f'<div class="results" markdown="1">\n\n{file.read_text(encoding="utf-8").strip()}\n\n</div>'
+    text = file.read_text(encoding="utf-8").strip()
+    cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
+    form = "results wrap" if max(map(len, cells)) > LONG_CELL else "results"
+    return f'<div class="{form}" markdown="1">\n\n{text}\n\n</div>'

@@ -67,10 +67,12 @@ def instructions(axes: Axes) -> None:
         count = float(row["instructions a step"].removesuffix("k"))
         axes.barh(place, count, height=0.62, color=INT8)
         axes.text(count + 0.3, place, f"{count}k", va="center")
-    names = [f"{row['variant']}, {row['gates']}\n{row['file, kB']} kB, arena {row['arena, kB']} kB" for row in table]
+    names = [
+        f"{row['variant']}, {row['gates']}\nfile {row['file, kB']}, arena {row['arena, kB']} kB" for row in table
+    ]
     axes.set_yticks(range(len(table)), names)
-    axes.set_xlim(0, 21)
-    axes.set_title("Instructions a step: Cortex-M55, 32 units")
+    axes.set_xlim(0, 22)
+    axes.set_title("Instructions a step, Cortex-M55", loc="right")
     _finish(axes, len(table))
 
 
@@ -84,7 +86,7 @@ def _finish(axes: Axes, count: int) -> None:
 def main(path: str) -> None:
     """Draws it."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        figure = Figure(figsize=(9.6, 3.5), layout="constrained")
         FigureCanvasSVG(figure)
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1.15, 1], "wspace": 0.12})
         accuracy(left)
