@@ -20,8 +20,8 @@ NOTE = (
     "One layer, each variant with the activations of its paper, int8, per-tensor weights, random weights and biases, "
     f"mode `step`, target tflm; {FEATURES} features ({FEATURES + 1} for grud: values, masks and a time), "
     f"{UNITS} units. Instructions of one step: TFLite Micro with CMSIS-NN on an emulated Cortex-M55, input and "
-    "states packed one after the other. kB = 1000 bytes; arena as the device reports it. The outputs of the first step "
-    "from a zero state are the tflite-micro wheel's, bit for bit, for every row."
+    "states packed one after the other. kB = 1000 bytes; arena as the device reports it. The outputs of the first "
+    "step from a zero state are the tflite-micro wheel's, bit for bit, for every row."
 )
 
 
