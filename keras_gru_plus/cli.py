@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import cli_device
+from . import cli_compare, cli_device
 
 app = typer.Typer(
     name="keras-gru-plus",
@@ -127,6 +127,13 @@ def export(
             "one-hot rows, or 0 and 1 for a sigmoid, else mae (mean absolute error)."
         ),
     ] = None,
+    steps_per_iteration: Annotated[
+        int,
+        typer.Option(
+            help="Time steps of a loop's iteration, a divisor of the window's: more take fewer instructions and more "
+            "memory (mode sequence)."
+        ),
+    ] = 1,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name internal tensors by their taps.")] = False,
     imports: Annotated[
         list[str] | None,
@@ -173,6 +180,7 @@ def export(
             labels=_labels(labels),
             metric=metric,
             keep_names=keep_names,
+            steps_per_iteration=steps_per_iteration,
             extras=tuple(extras or ()),
             recording=recording,
             runtime_python=runtime_python,
@@ -232,7 +240,7 @@ def variants(
             show_table(every, features, units, Console())
 
 
-for _command in (cli_device.run, cli_device.bench, cli_device.watch):
+for _command in (cli_compare.compare, cli_device.run, cli_device.bench, cli_device.watch):
     app.command()(_command)
 
 

@@ -18,6 +18,7 @@ from keras_gru_plus_export._tflite_file import _AlignedBuffer
 from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.passes import PassError
 from keras_gru_plus_export.passes.break_ties import break_ties
+from keras_gru_plus_export.passes.call_steps import call_steps
 from keras_gru_plus_export.passes.carried_state import carried_state
 from keras_gru_plus_export.passes.common_operators import common_operators
 from keras_gru_plus_export.passes.dead_loop_variables import dead_loop_variables
@@ -113,8 +114,10 @@ LATER: dict[str, Callable[[tflite.ModelT], Any]] = {
     "rows_of_input": rows_of_input,
     "unroll_while, long rows": functools.partial(unroll_while, steps=5),
     "unroll_while, row by row": lambda model: (rows_of_input(model), unroll_while(model, 5)),
+    "call_steps": functools.partial(call_steps, steps=5),
     "shared_memory": lambda model: (rows_of_input(model), shared_memory(model)),
     "break_ties": break_ties,
+    "shared_memory of called steps": lambda model: (rows_of_input(model), call_steps(model, 2), shared_memory(model)),
     "shared_memory of long rows": lambda model: (unroll_while(model, 2), rows_of_input(model), shared_memory(model)),
 }
 

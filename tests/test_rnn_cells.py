@@ -12,6 +12,7 @@ import tensorflow as tf
 from layers import FLOAT32, NAMES, draw, options, randomized, sizes
 
 import keras_gru_plus as kgp
+from keras_gru_plus.quantization.layers import LAYERS
 from keras_gru_plus.quantization.layers.unfolding import scopes, unfolded
 from keras_gru_plus.quantization.model import ObservingNetwork
 from keras_gru_plus_export import convert, tflite
@@ -197,6 +198,21 @@ FORM = r"Expected layer 'rnn' \(RNN\) in a form that can be quantized, got "
 def test_other_cells_are_refused_by_name(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kgp.quantize_aware(model_of(make()))
+
+
+def test_a_registered_layer_is_not_taken_for_one_of_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYERS, L.SimpleRNN, LAYERS[L.Dense])  # so that it is gone afterwards
+
+    @kgp.register_layer(L.SimpleRNN)
+    def last_step(q: Any, call: Any, x: Any) -> Any:
+        """Some function of the window; a real one would be a loop."""
+        return q.output(call.scope, q.real(call.scope, x).tensor[:, -1] + call.layer.cell.bias)
+
+    quantized = kgp.calibrate(kgp.quantize_aware(model_of(L.SimpleRNN(3, stateful=True, name="own"), batch=4)), X)
+    assert quantized(X).shape == (4, 3)
+    assert describe(quantized)["layers"] == [{"name": "own", "class": "SimpleRNN", "parameters": 21}]
+    with pytest.raises(ValueError, match="a model with a GRUPlus layer for modes 'step' and 'stateful', got none"):
+        convert(quantized, mode="step")
 
 
 def test_sixteen_bits_look_into_cells_of_both_directions() -> None:

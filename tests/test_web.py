@@ -113,24 +113,33 @@ def test_a_recording_that_does_not_fit_is_refused_before_anything_is_done(
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node")
 def test_the_page_quantizes_as_the_runtime_does() -> None:
-    """Ties, saturation, and a scale and zero point of each feature."""
+    """Ties, saturation, a scale and a zero point of each feature, zero points far outside of int8."""
     x = np.concatenate([np.arange(-140, 140) + 0.5, np.random.default_rng(0).normal(0, 60, 320)]).astype("f")
     x = x.reshape(-1, 2)
-    scales, points = [float(np.float32(0.7)), 1.0], [3, -5]
-    wanted = np.stack([Quantizer(scales[i], points[i], np.int8, (300,))(x[:, i]) for i in range(2)], 1)
+    step, other = float(np.float32(0.7)), float(np.float32(1.3))
+    tensors = [
+        {"dtype": "int8", "scale": scale, "zero_point": point}
+        for scale, point in ((1.0, 0), (step, 3), ([step, other], [3, -5]), ([other, step], [-900, 80]))
+    ]
     script = """
         const { quantize, dequantize } = await import(process.argv[1]);
-        const { x, tensor } = JSON.parse(process.argv[2]);
-        const integers = quantize(Float32Array.from(x), tensor, new Int8Array(x.length));
-        console.log(JSON.stringify([Array.from(integers), Array.from(dequantize(integers, tensor))]));
+        const { x, tensors } = JSON.parse(process.argv[2]);
+        const both = tensors.map((tensor) => {
+          const integers = quantize(Float32Array.from(x), tensor, new Int8Array(x.length));
+          return [Array.from(integers), Array.from(dequantize(integers, tensor))];
+        });
+        console.log(JSON.stringify(both));
     """
-    tensor = {"dtype": "int8", "scale": scales, "zero_point": points}
-    argument = json.dumps({"x": x.ravel().tolist(), "tensor": tensor})
+    argument = json.dumps({"x": x.ravel().tolist(), "tensors": tensors})
     module = (web.TEMPLATES / "web" / "public" / "quantization.js").as_uri()
     command = ["node", "--input-type=module", "-e", script, module, argument]
-    integers, reals = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    np.testing.assert_array_equal(np.reshape(integers, (-1, 2)), wanted)
-    np.testing.assert_allclose(np.reshape(reals, (-1, 2)), (wanted - np.array(points)) * scales, rtol=1e-6)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for tensor, (integers, reals) in zip(tensors, json.loads(done.stdout), strict=True):
+        scale, point = np.array(tensor["scale"]), np.array(tensor["zero_point"])
+        wanted = Quantizer(scale, point, np.int8, x.shape)(x)
+        assert len(np.unique(wanted)) > 50
+        np.testing.assert_array_equal(np.reshape(integers, x.shape), wanted)
+        np.testing.assert_allclose(np.reshape(reals, x.shape), (wanted - point) * scale, rtol=1e-6)
 
 
 def test_a_page_is_for_one_signal(tmp_path: pathlib.Path) -> None:

@@ -58,6 +58,7 @@ def export(
     metric: Any = None,
     max_samples: int | None = None,
     keep_names: bool = False,
+    steps_per_iteration: int = 1,
     runtime_python: str | None = None,
     progress: Progress = _silent,
 ) -> Report:
@@ -70,7 +71,7 @@ def export(
         model: a float model (then `calibration` is needed, but for recipes "none" and "float16"; Keras' own GRU
             layers are adopted) or one from `quantize_aware` with its ranges set.
         directory: created; if it exists and is not empty, `force` replaces it.
-        mode, target, io, timesteps, keep_names: see `convert`.
+        mode, target, io, timesteps, keep_names, steps_per_iteration: see `convert`.
         recipe: for a float model, see `quantize_aware`.
         calibration: data that sets the ranges, in any form that `calibrate` takes; it is read batch by batch.
         percentile: of the samples' extremes that the ranges cover, instead of all (see `calibrate`).
@@ -101,7 +102,7 @@ def export(
         FileExistsError: `directory` is not empty and `force` was not given.
         ConversionError: the converter failed, or a file is not the model.
     """
-    check_options(mode, target, io)
+    check_options(mode, target, io, steps_per_iteration)
     check_extras(extras, mode, target, io)
     check_metric(metric)
     played = recording_for(extras, recording, [tuple(tensor.shape) for tensor in model.inputs])
@@ -124,6 +125,7 @@ def export(
             labels=labels,
             metric=metric,
             keep_names=keep_names,
+            steps_per_iteration=steps_per_iteration,
             runtime_python=runtime_python,
             names={mode: "model.tflite"},
             progress=progress,
@@ -254,6 +256,7 @@ def build_report(
     keep_names: bool,
     runtime_python: str | None,
     names: dict[str, str],
+    steps_per_iteration: int = 1,
     title: str | None = None,
     stages: list[Stage] | None = None,
     progress: Progress = _silent,
@@ -269,8 +272,11 @@ def build_report(
     elif modes == ["sequence"] and _can_step(model):
         compared.append("step")
 
+    several = {"sequence": steps_per_iteration} if "sequence" in modes else {}
+
     def converted(mode: str, io: str = "int8") -> bytes:
-        return convert(model, mode=mode, target=target, io=io, timesteps=window, keep_names=keep_names)
+        options: dict[str, Any] = {"target": target, "io": io, "timesteps": window, "keep_names": keep_names}
+        return convert(model, mode=mode, steps_per_iteration=several.get(mode, 1), **options)
 
     plain = {m: converted(m) for m in compared}
     progress("verifying on every runtime")
@@ -296,7 +302,7 @@ def build_report(
     for m in modes:
         files[names[m]] = written[m]
         arena = None if model.recipe.bits == 16 else _arena(written[m], m, data)
-        entries.append(file_of(names[m], m, written[m], analyze(written[m]), arena))
+        entries.append(file_of(names[m], m, written[m], analyze(written[m]), arena, several.get(m, 1)))
     taps = tap_ranges(model, data)
     report = Report(
         title=title or model.name,

@@ -13,20 +13,22 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gru_plus.quantization import QuantizedModel
-from keras_gru_plus.quantization.input_scaling import Scaling
 from keras_gru_plus.quantization.model import input_name
 
 from . import tflite, worker
 from .check import check, check_float, tap_of, weight_scales
 from .floating import network_of
 from .graph import MODES, Expected
+from .input_grids import has_quantize, input_grid, scaled_as
 from .passes import PassError
 from .passes.break_ties import break_ties
+from .passes.call_steps import call_steps
 from .passes.carried_state import carried_state
 from .passes.common_operators import common_operators
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
 from .passes.full_offsets import full_offsets
+from .passes.merge_loops import merge_loops
 from .passes.narrow_shapes import narrow_shapes
 from .passes.one_scale import OneScale, one_scale
 from .passes.relabel_inputs import relabel_inputs
@@ -73,7 +75,7 @@ def convert(
         timesteps: length of the window for a model whose time dimension is open.
         keep_names: name internal tensors by their taps instead of stripping names.
         steps_per_iteration: time steps of each iteration of a loop, a divisor of its steps, for mode "sequence":
-            more take fewer instructions on TFLite Micro and more of the file and the arena. Results stay.
+            more take fewer instructions and more of the file and the arena. Results stay.
 
     Returns:
         The file's bytes. Inputs and outputs carry Keras' names in the signature.
@@ -83,7 +85,7 @@ def convert(
             `timesteps`; a model that cannot run step by step.
         ConversionError: the converter failed or its file is not the model.
     """
-    check_options(mode, target, io)
+    check_options(mode, target, io, steps_per_iteration)
     if not isinstance(model, QuantizedModel):
         raise ValueError(
             f"Expected a model with ranges, got {type(model).__name__} {getattr(model, 'name', '')!r}; "
@@ -95,11 +97,6 @@ def convert(
             "'int8'."
         )
     model.require_ranges()
-    if steps_per_iteration < 1 or (steps_per_iteration > 1 and mode != "sequence"):
-        raise ValueError(
-            "Expected `steps_per_iteration` to be 1, or more in mode 'sequence', "
-            f"got {steps_per_iteration!r} in mode {mode!r}."
-        )
     if mode != "sequence":
         check_steps(model)
     shapes = input_shapes(model, mode, timesteps)
@@ -109,13 +106,13 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="kgp-") as directory:
         with _quiet_tensorflow():
             tf.saved_model.save(module, directory, signatures=module.function)
-        if not model.recipe.quantized:
-            floats = model.recipe.bits or 32
-            return _finish_float(worker.shared.convert(directory, floats=floats), module, floats, keep_names)
-        raw = worker.shared.convert(directory, per_channel=per_channel, variables=mode == "stateful")
-    bits = model.recipe.activation_bits
-    options = {"target": target, "io": io, "bits": bits}
-    return _finish(raw, module, **options, keep_names=keep_names, steps_per_iteration=steps_per_iteration)
+        floats = None if model.recipe.quantized else model.recipe.bits or 32
+        kind = {"floats": floats} if floats else {"per_channel": per_channel, "variables": mode == "stateful"}
+        raw = worker.shared.convert(directory, **kind)
+    options: dict[str, Any] = {"keep_names": keep_names, "steps_per_iteration": steps_per_iteration}
+    if floats:
+        return _finish_float(raw, module, floats, target=target, **options)
+    return _finish(raw, module, target=target, io=io, bits=model.recipe.activation_bits, **options)
 
 
 @contextlib.contextmanager
@@ -154,11 +151,9 @@ def _finish(
             check(flat, module.expected, bits=bits)
         if keep_names:
             _name_by_tap(flat, module.expected)
-        if steps_per_iteration > 1 and not unroll_while(flat, steps_per_iteration):
-            raise ValueError(
-                "Expected `steps_per_iteration` to divide the steps of a recurrent layer, "
-                f"got {steps_per_iteration}; try 1."
-            )
+        merge_loops(flat)
+        if steps_per_iteration > 1:
+            _several_steps(flat, target, steps_per_iteration)
         if target == "litert" and bits == 8:
             break_ties(flat)
         if target == "tflm":
@@ -187,7 +182,9 @@ def _finish(
     return tflite.dump(flat)
 
 
-def _finish_float(raw: bytes, module: _Module, bits: int, keep_names: bool) -> bytes:
+def _finish_float(
+    raw: bytes, module: _Module, bits: int, *, target: str, keep_names: bool, steps_per_iteration: int
+) -> bytes:
     """The passes that have nothing to do with integers."""
     flat = tflite.load(raw)
     try:
@@ -195,6 +192,9 @@ def _finish_float(raw: bytes, module: _Module, bits: int, keep_names: bool) -> b
         narrow_shapes(flat)
         common_operators(flat)
         check_float(flat, module.expected, bits)
+        merge_loops(flat)
+        if steps_per_iteration > 1:
+            _several_steps(flat, target, steps_per_iteration)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         scale_inputs(flat, {name: (-s.center, s.scale) for name, s in module.expected.scalings.items()})
         reshape_options(flat)
@@ -202,32 +202,6 @@ def _finish_float(raw: bytes, module: _Module, bits: int, keep_names: bool) -> b
     except PassError as error:
         raise ConversionError(f"The converted graph is not one that can be made float{bits}: {error}.") from None
     return tflite.dump(flat)
-
-
-def input_grid(unit: float, scaling: Scaling | None, bits: int, axis: int = 0) -> tflite.Grid:
-    """Grid of an input that, scaled, is `unit` where the integer is 2^(bits - 1); scales by feature are along `axis`.
-
-    The tensor itself has the scales and zero points, not a metadata entry: any reader of the format sees them, and
-    LiteRT, tflite-runtime and TFLite Micro take several scales, and zero points outside of the type, at an input that
-    only a RESHAPE or the GATHER of a loop reads: neither looks at them.
-    """
-    step = np.float32(unit) / np.float32(2 ** (bits - 1))
-    if scaling is None:
-        return tflite.Grid((float(step),), (0,))
-    scales, zero_points = (np.atleast_1d(array) for array in scaling.grid(step))
-    return tflite.Grid(tuple(map(float, scales)), tuple(map(int, zero_points)), axis if scaling.by_feature else 0)
-
-
-def has_quantize(grid: tflite.Grid, bits: int) -> bool:
-    """Whether QUANTIZE writes the grid on every runtime: one scale, a zero point of int8, with 16 bits none but 0."""
-    low, high = (-128, 127) if bits == 8 else (0, 0)
-    return not grid.per_channel and low <= grid.zero_point <= high
-
-
-def scaled_as(grid: tflite.Grid, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offset and factor that take a real input with this grid to the graph's own, 2^(1 - bits) with zero point 0."""
-    scales = np.array(grid.scales)
-    return np.array(grid.zero_points) * scales, 2.0 ** (1 - bits) / scales
 
 
 def _single_scales(expected: Expected) -> Callable[[tflite.TensorT], OneScale | None]:
@@ -249,6 +223,18 @@ def _widen(model: tflite.ModelT, expected: Expected) -> None:
 
     factors = [np.array([factor]) for factor in expected.factors]
     widen(model, bias, [*expected.constants, *factors])
+
+
+def _several_steps(model: tflite.ModelT, target: str, steps: int) -> None:
+    """Several steps in an iteration of the loops; raises ValueError where no loop can have so many."""
+    changed = 0
+    if target == "tflm":  # where operators are costly, not calls
+        rows_of_input(model)
+        changed = call_steps(model, steps)
+    if not changed and not unroll_while(model, steps):
+        raise ValueError(
+            f"Expected `steps_per_iteration` to divide the steps of a recurrent layer, got {steps}; try 1."
+        )
 
 
 def _for_micro(model: tflite.ModelT, bits: int) -> None:
@@ -277,11 +263,17 @@ def _name_by_tap(model: tflite.ModelT, expected: Expected) -> None:
             tensor.name = key or tensor.name
 
 
-def check_options(mode: str, target: str, io: str) -> None:
-    """Raises ValueError for an unknown mode, target or io."""
+def check_options(mode: str, target: str, io: str, steps_per_iteration: int = 1) -> None:
+    """Raises ValueError for an unknown mode, target or io, or steps that the mode cannot have."""
     for name, value, choices in (("mode", mode, MODES), ("target", target, TARGETS), ("io", io, IO)):
         if value not in choices:
             raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}, got {value!r}.")
+    whole = isinstance(steps_per_iteration, int) and not isinstance(steps_per_iteration, bool)
+    if not whole or steps_per_iteration < 1 or (steps_per_iteration > 1 and mode != "sequence"):
+        raise ValueError(
+            "Expected `steps_per_iteration` to be 1, or more in mode 'sequence', "
+            f"got {steps_per_iteration!r} in mode {mode!r}."
+        )
 
 
 def input_shapes(model: QuantizedModel, mode: str, timesteps: int | None) -> list[list[int]]:

@@ -28,6 +28,7 @@ class File:
         arena: bytes of the smallest tflite-micro arena that works (64-bit host; a device needs less);
             None where tflite-micro is not installed.
         sha256: of the file.
+        steps_per_iteration: time steps of each iteration of a loop, see `convert`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class File:
     analysis: Analysis
     arena: int | None
     sha256: str
+    steps_per_iteration: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +129,11 @@ def _plain(value: Any, skip: str = "") -> Any:
     return value
 
 
-def file_of(name: str, mode: str, data: bytes, analysis: Analysis, arena: int | None) -> File:
+def file_of(
+    name: str, mode: str, data: bytes, analysis: Analysis, arena: int | None, steps_per_iteration: int = 1
+) -> File:
     """The `File` for a file's bytes."""
-    return File(name, mode, analysis, arena, hashlib.sha256(data).hexdigest())
+    return File(name, mode, analysis, arena, hashlib.sha256(data).hexdigest(), steps_per_iteration)
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.layers import LAYERS
 from keras_gru_plus.quantization.layers.timing import Frame
-from keras_gru_plus.quantization.layers.unfolding import scopes, unfolded
+from keras_gru_plus.quantization.layers.unfolding import is_recurrent, scopes, unfolded
 from keras_gru_plus.quantization.model import input_name
 from keras_gru_plus.quantization.network import Node
 
@@ -103,11 +103,6 @@ def _unfolded(node: Node) -> list[tuple[str, GRUPlus]]:
     if not is_recurrent(node.layer):
         return []
     return list(zip(scopes(node.layer, node.scope), unfolded(node.layer), strict=True))
-
-
-def is_recurrent(layer: Any) -> bool:
-    """Whether a layer is GRUPlus, or RNN around its cells."""
-    return isinstance(layer, keras.layers.RNN)
 
 
 def input_types(model: QuantizedModel) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.clipping import reach
-from keras_gru_plus.quantization.layers.unfolding import cells_of
+from keras_gru_plus.quantization.layers.unfolding import cells_of, is_recurrent
 
 from ._report_rows import beyond
 from ._report_text import KERAS, is_worse, kind_of, percent
@@ -40,7 +40,7 @@ def describe(model: QuantizedModel) -> dict[str, Any]:
 
 
 def _recurrent(layer: Any) -> dict[str, Any]:
-    if not isinstance(layer, keras.layers.RNN):
+    if not is_recurrent(layer):
         return {}
     cells = [
         {
@@ -151,7 +151,7 @@ def _coarse_kernels(model: QuantizedModel) -> list[str]:
     found: list[str] = []
     for node in model._graph.nodes if model.recipe.quantized else ():
         layer = node.layer
-        if not isinstance(layer, keras.layers.RNN):
+        if not is_recurrent(layer):
             continue
         first = cells_of(layer)[0]
         if "recurrent_kernel" not in first.variant.weights(1, 1, True):

@@ -16,7 +16,7 @@ from ..layer import GRUPlus
 from ..plan import plan_of
 from .cells import FakeQuant, Observing
 from .input_scaling import Scaling
-from .layers.unfolding import unfolded
+from .layers.unfolding import is_recurrent, unfolded
 from .network import Call, Network, Value
 from .operators import MATMUL, Operator
 from .recipe import Recipe
@@ -243,7 +243,7 @@ class QuantizedModel(keras.Model):
     def reset_states(self) -> None:
         """Zeros for the states of stateful layers."""
         for layer in self._flatten_layers(include_self=False):
-            if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            if is_recurrent(layer) and layer.stateful:
                 # Not with `reset_state`, which does not know that the states of stacked cells are nested.
                 for state in keras.tree.flatten([each.states or [] for each in (layer, *unfolded(layer))]):
                     state.assign(tf.zeros_like(state.value))
@@ -307,9 +307,9 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
 
     Args:
         model: Functional or Sequential model, nested ones too, of the layers in
-            `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus, RNN of its cells and Bidirectional, Dense,
-            convolutions, BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding
-            and masking.
+            `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus, RNN of GRUPlusCells, Bidirectional, Dense,
+            convolutions, BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding,
+            masking.
         recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" or "float16" (exactly
             the model given; they differ in the file) or a `Recipe`.
 

@@ -83,8 +83,8 @@ def _model_json(context: Context, file: runtime_file.File, recording: Recording)
         "mode": context.mode,
         "file": "model.tflite",
         "bytes": len(context.data),
-        "inputs": [_tensor(tensor) for tensor in file.inputs],
-        "outputs": [_tensor(tensor) for tensor in file.outputs],
+        "inputs": [tensor.to_json() for tensor in file.inputs],
+        "outputs": [tensor.to_json() for tensor in file.outputs],
         "labels": context.labels,
         "rate": recording.rate,
         "channels": [{"name": name, "unit": unit, "mean": mean, "std": std} for name, unit, mean, std in columns],
@@ -96,12 +96,6 @@ def _model_json(context: Context, file: runtime_file.File, recording: Recording)
         },
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def _tensor(tensor: runtime_file.TensorInfo) -> dict[str, Any]:
-    """As JSON; scale and zero point are a number, or a list with one for each feature."""
-    known = {key: None if value is None else np.asarray(value).tolist() for key, value in tensor.to_json().items()}
-    return {**known, "name": tensor.name, "dtype": tensor.dtype}
 
 
 def _segments(recording: Recording, labels: list[str] | None) -> list[dict[str, Any]]:

@@ -7,24 +7,12 @@ a sequence are all that is read at the counter, an iteration takes one longer ro
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
 
 import numpy as np
 
 from .. import tflite
-from ..tflite import OP, TYPE, ModelT, OperatorT, SubGraphT
-
-
-class _Counted(NamedTuple):
-    """A WHILE that counts from 0 to a constant by ones."""
-
-    graph: SubGraphT
-    loop: OperatorT
-    condition: SubGraphT
-    body: SubGraphT
-    counter: int  #: number of the loop variable
-    add: OperatorT  #: the body's, that counts
-    limit: int
+from ..tflite import OP, TYPE, ModelT
+from .loops import Counted, counted_loop
 
 
 def unroll_while(model: ModelT, steps: int) -> int:
@@ -40,7 +28,7 @@ def unroll_while(model: ModelT, steps: int) -> int:
     changed = 0
     for graph in model.subgraphs:
         for loop in [op for op in graph.operators if tflite.op_code(model, op) == OP.WHILE]:
-            counted = _counted(model, graph, loop)
+            counted = counted_loop(model, graph, loop)
             if counted is None or counted.limit % steps:
                 continue
             changed += 1
@@ -52,28 +40,7 @@ def unroll_while(model: ModelT, steps: int) -> int:
     return changed
 
 
-def _counted(model: ModelT, graph: SubGraphT, loop: OperatorT) -> _Counted | None:
-    condition, body = tflite.while_parts(model, loop)
-    if [tflite.op_name(model, op) for op in condition.operators] != ["LESS"]:
-        return None
-    tested, limit = condition.operators[0].inputs
-    start = graph.tensors[loop.inputs[condition.inputs.index(tested)]] if tested in condition.inputs else None
-    if start is None or not tflite.is_constant(model, start) or tflite.constant(model, start).any():
-        return None
-    if not tflite.is_constant(model, condition.tensors[limit]):
-        return None
-    counter = condition.inputs.index(tested)
-    makers = tflite.producers(body, body.outputs[counter])
-    if [tflite.op_name(model, op) for op in makers] != ["ADD"] or makers[0].inputs[0] != body.inputs[counter]:
-        return None
-    one = body.tensors[makers[0].inputs[1]]
-    if not tflite.is_constant(model, one) or tflite.constant(model, one).tolist() not in (1, [1]):
-        return None
-    last = int(tflite.constant(model, condition.tensors[limit]).reshape(()))
-    return _Counted(graph, loop, condition, body, counter, makers[0], last)
-
-
-def _sequences(model: ModelT, counted: _Counted) -> list[int] | None:
+def _sequences(model: ModelT, counted: Counted) -> list[int] | None:
     """The loop variables whose rows are all that is read at the counter; None where it is read otherwise."""
     graph, loop, condition, body = counted[:4]
     found = []
@@ -103,7 +70,7 @@ def _sequences(model: ModelT, counted: _Counted) -> list[int] | None:
     return found
 
 
-def _long_rows(model: ModelT, counted: _Counted, sequences: list[int], steps: int) -> list[list[int]]:
+def _long_rows(model: ModelT, counted: Counted, sequences: list[int], steps: int) -> list[list[int]]:
     """Lets an iteration gather `steps` rows as one and split it; returns the rows of each sequence."""
     graph, loop, condition, body = counted[:4]
     limit = condition.operators[0].inputs[1]
@@ -136,7 +103,7 @@ def _long_rows(model: ModelT, counted: _Counted, sequences: list[int], steps: in
     return rows
 
 
-def _repeat(counted: _Counted, steps: int, rows: list[list[int]], count_once: bool) -> None:
+def _repeat(counted: Counted, steps: int, rows: list[list[int]], count_once: bool) -> None:
     """Appends `steps` - 1 copies of the body to it, each with the results of the one before."""
     body = counted.body
     first = list(body.operators)

@@ -32,6 +32,13 @@ def _cells(cell: Any) -> list[Any]:
     return [cell]
 
 
+def is_recurrent(layer: Any) -> bool:
+    """Whether a layer is GRUPlus, or RNN around GRUPlusCells."""
+    if isinstance(layer, GRUPlus):
+        return True
+    return type(layer) is keras.layers.RNN and all(type(cell) is GRUPlusCell for cell in cells_of(layer))
+
+
 def cell_refusal(layer: keras.layers.RNN) -> str | None:
     """Why a recurrent layer's cells cannot be quantized, or None; raises for an activation."""
     for cell in cells_of(layer):
@@ -61,12 +68,12 @@ def unfolded(layer: keras.layers.RNN) -> list[GRUPlus]:
             GRUPlus.of_cell(
                 cell,
                 # What a cell gives at a masked step the next one does not look at.
-                return_sequences=cell is not cells[-1] or layer.return_sequences,
-                zero_output_for_mask=cell is cells[-1] and layer.zero_output_for_mask,
+                return_sequences=i < len(cells) - 1 or layer.return_sequences,
+                zero_output_for_mask=i == len(cells) - 1 and layer.zero_output_for_mask,
                 name=layer.name,
                 **options,
             )
-            for cell in cells
+            for i, cell in enumerate(cells)
         ]
     return _UNFOLDED[layer]
 
@@ -77,4 +84,4 @@ def scopes(layer: keras.layers.RNN, scope: str) -> list[str]:
     return [scope] if count == 1 else [f"{scope}/cell_{i}" for i in range(count)]
 
 
-__all__ = ["cell_refusal", "cells_of", "scopes", "unfolded"]
+__all__ = ["cell_refusal", "cells_of", "is_recurrent", "scopes", "unfolded"]

@@ -1,6 +1,7 @@
-// Real numbers to a file's numbers and back, exactly as keras_gru_plus.runtime does: each step is rounded to float32.
+// Real numbers to a file's numbers and back, exactly as keras_gru_plus.runtime does.
 //
-// `scale` and `zero_point` are one number, or a list with one for each feature (the last axis).
+// `scale` and `zero_point` are one number, with which quotients are rounded to float32, or a list with one for each feature
+// (the last axis), whose zero points may be far outside of the type: then they keep all digits.
 
 const LIMITS = { int8: [-128, 127], uint8: [0, 255], int16: [-32768, 32767] };
 
@@ -19,8 +20,10 @@ export function quantize(values, tensor, target) {
     return target;
   }
   const [low, high] = LIMITS[tensor.dtype];
+  const far = [tensor.zero_point].flat().some((point) => point < low || point > high);
+  const fit = far || Array.isArray(tensor.scale) ? Number : Math.fround;
   for (let index = 0; index < values.length; index++) {
-    const ratio = Math.fround(values[index] / Math.fround(at(tensor.scale, index)));
+    const ratio = fit(values[index] / Math.fround(at(tensor.scale, index)));
     const rounded = Math.trunc(ratio + (ratio < 0 ? -0.5 : 0.5)) + at(tensor.zero_point, index);
     target[index] = Math.min(high, Math.max(low, rounded));
   }

@@ -34,8 +34,7 @@ export class Runner {
     this.rows = 0;
     this.states = {};
     for (const tensor of this.stateTensors) {
-      const zero = Array.isArray(tensor.zero_point) ? tensor.zero_point[0] : (tensor.zero_point ?? 0);
-      this.states[tensor.name] = new ARRAYS[tensor.dtype](size(tensor.shape)).fill(zero);
+      this.states[tensor.name] = new ARRAYS[tensor.dtype](size(tensor.shape)).fill(tensor.zero_point ?? 0);
     }
     // States that are variables inside the file can only be forgotten with it.
     if (!this.model || this.info.mode === "stateful") {
