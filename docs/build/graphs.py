@@ -20,7 +20,9 @@ STEPS, FEATURES, UNITS = 8, 3, 4
 CONVERSIONS: tuple[dict[str, Any], ...] = (
     {"mode": "sequence"},
     {"mode": "sequence", "target": "tflm"},
+    {"mode": "sequence", "steps_per_iteration": 2},
     {"mode": "sequence", "target": "tflm", "steps_per_iteration": 2},
+    {"mode": "sequence", "layers": 2},
     {"mode": "step", "io": "float"},
     {"mode": "step", "variant": "egru"},
     {"mode": "step", "recipe": "int16x8"},
@@ -46,6 +48,11 @@ def snapshot(model: Any) -> list[dict[str, Any]]:
                 "name": tflite.op_name(model, op),
                 "inputs": [int(i) for i in op.inputs if i >= 0],
                 "outputs": [int(i) for i in op.outputs],
+                "calls": {
+                    role: index
+                    for role in ("condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex")
+                    if (index := getattr(op.builtinOptions, role, None)) is not None
+                },
             }
             for op in graph.operators
         ]
@@ -98,10 +105,10 @@ def record() -> dict[str, Any]:
         current.update(conversion)
         options = dict(conversion)
         variant, recipe = options.pop("variant", "mgu"), options.pop("recipe", "int8")
-        signal = keras.Input((STEPS, FEATURES), name="x")
-        model = kgp.quantize_aware(
-            keras.Model(signal, kgp.GRUPlus(UNITS, variant=variant, name="gru")(signal)), recipe
-        )
+        signal = hidden = keras.Input((STEPS, FEATURES), name="x")
+        for left in reversed(range(options.pop("layers", 1))):
+            hidden = kgp.GRUPlus(UNITS, variant=variant, return_sequences=left > 0)(hidden)
+        model = kgp.quantize_aware(keras.Model(signal, hidden), recipe)
         module.convert(kgp.calibrate(model, x), **options)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -51,8 +52,14 @@ def order() -> list[str]:
 
     for start in ("_finish", "_finish_float"):
         visit(start)
-    files = {file.stem for file in (PACKAGE / "passes").glob("*.py") if not file.stem.startswith("_")}
-    return [*(name for name in found if name in files), *sorted(files - set(found))]
+    files = {file.stem: ast.parse(file.read_text(encoding="utf-8")) for file in (PACKAGE / "passes").glob("*.py")}
+    # Those that another module calls have their function's name; the rest are helpers.
+    others = [
+        name
+        for name, tree in sorted(files.items())
+        if any(isinstance(node, ast.FunctionDef) and node.name == name for node in tree.body)
+    ]
+    return list(dict.fromkeys([*(name for name in found if name in files), *others]))
 
 
 def _section(name: str, graphs: dict[str, Any] | None) -> str:
@@ -64,23 +71,47 @@ def _section(name: str, graphs: dict[str, Any] | None) -> str:
 def _pictures(graphs: dict[str, Any]) -> str:
     """Each subgraph that the pass changed, before and after."""
     parts = []
-    before_all, after_all = graphs["before"], graphs["after"]
-    names = ["main graph", "condition", "body of the loop"]
-    for place, (before, after) in enumerate(zip(before_all, after_all, strict=False)):
-        gone, new = drawing.changed(before, after)
-        others = [graph["operators"][i]["name"] for graph, places in ((before, gone), (after, new)) for i in places]
-        only_loops = not set(others) - {"WHILE"} and _types(before) == _types(after)
-        if names[place] == "condition" or only_loops:
-            continue  # nothing, or a loop whose body's picture says it
-        if max(len(before["operators"]), len(after["operators"])) > MOST_OPERATORS:
+    names = [_names(side) for side in (graphs["before"], graphs["after"])]
+    for place, pair in enumerate(itertools.zip_longest(graphs["before"], graphs["after"])):
+        name = next(names[side][place] for side in (1, 0) if pair[side])
+        if not _worth_seeing(*pair) or "condition" in name:
             continue
+        gone, new = drawing.changed(*pair) if all(pair) else (set(), set())
         sides = "".join(
-            f"<div><p>{side}</p>{drawing.draw(graph, marked, f'{names[place]} {side}')}</div>"
-            for side, graph, marked in (("before", before, gone), ("after", after, new))
+            f"<div><p>{side}</p>{drawing.draw(graph, marked, f'{name} {side}')}</div>"
+            for side, graph, marked in zip(("before", "after"), pair, (gone, new))
+            if graph
         )
-        caption = f"{names[place]}: {_how(graphs)}"
-        parts.append(f'<figure class="passes"><figcaption>{caption}</figcaption>{sides}</figure>')
+        parts.append(f'<figure class="passes"><figcaption>{name}: {_how(graphs)}</figcaption>{sides}</figure>')
     return "\n\n".join(parts)
+
+
+def _names(graphs: list[dict[str, Any]]) -> list[str]:
+    """What each subgraph is to the one that calls it."""
+    roles = {
+        "cond": "condition of the loop",
+        "body": "body of the loop",
+        "then": "called graph",
+        "else": "called graph",
+    }
+    names = ["main graph"] * len(graphs)
+    for graph in graphs:
+        for op in graph["operators"]:
+            for role, index in op["calls"].items():
+                names[index] = roles[role[:4]]
+    return names
+
+
+def _worth_seeing(before: dict[str, Any] | None, after: dict[str, Any] | None) -> bool:
+    """Whether operators or ends differ, in a graph that is small enough; a loop alone is shown by its body."""
+    sizes = [len(graph["operators"]) for graph in (before, after) if graph]
+    if max(sizes) > MOST_OPERATORS:
+        return False
+    if before is None or after is None:
+        return before is None and max(sizes) > 1
+    gone, new = drawing.changed(before, after)
+    others = [graph["operators"][i]["name"] for graph, places in ((before, gone), (after, new)) for i in places]
+    return bool(set(others) - {"WHILE"}) or _types(before) != _types(after)
 
 
 def _types(graph: dict[str, Any]) -> list[str]:
