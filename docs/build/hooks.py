@@ -70,8 +70,12 @@ def _part(name: str) -> str:
     if kind == "results":
         _shown.add(rest)
         return _table(rest)
+    if kind == "figures":
+        return _figures(rest)
     if name not in GENERATED:
-        raise ValueError(f"Expected `insert` to name one of {', '.join(GENERATED)} or results/…, got {name!r}.")
+        raise ValueError(
+            f"Expected `insert` to name one of {', '.join(GENERATED)} results/… or figures/…, got {name!r}."
+        )
     return _made(name)
 
 
@@ -89,3 +93,9 @@ def _table(name: str) -> str:
     cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
     form = "results wrap" if max(map(len, cells)) > LONG_CELL else "results"
     return f'<div class="{form}" markdown="1">\n\n{text}\n\n</div>'
+
+
+def _figures(example: str) -> str:
+    """What an example wrote into its README between its markers."""
+    text = (ROOT / "examples" / example / "README.md").read_text(encoding="utf-8")
+    return text.split("<!-- figures -->")[1].split("<!-- end of figures -->")[0].strip()
