@@ -34,7 +34,7 @@ def order() -> list[str]:
     """The passes by name, as their calls stand in convert.py; those of float files last."""
     tree = ast.parse((PACKAGE / "convert.py").read_text(encoding="utf-8"))
     modules = {
-        alias.name: node.module.removeprefix("passes.")
+        alias.name: (node.module or "").removeprefix("passes.")
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("passes.")
         for alias in node.names
@@ -43,12 +43,13 @@ def order() -> list[str]:
     found: dict[str, None] = {}
 
     def visit(name: str) -> None:
-        calls = [n for n in ast.walk(functions[name]) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        calls = [node for node in ast.walk(functions[name]) if isinstance(node, ast.Call)]
         for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
-            if call.func.id in modules:
-                found.setdefault(modules[call.func.id])
-            elif call.func.id in functions and call.func.id.startswith("_"):
-                visit(call.func.id)
+            called = call.func.id if isinstance(call.func, ast.Name) else ""
+            if called in modules:
+                found.setdefault(modules[called])
+            elif called in functions and called.startswith("_"):
+                visit(called)
 
     for start in ("_finish", "_finish_float"):
         visit(start)
