@@ -20,6 +20,7 @@ BENCHMARKS = (
     "platforms",
     "cortex_m55",
     "variant_costs",
+    "standalone_c",
     "inference",
     "gates",
 )
