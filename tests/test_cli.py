@@ -161,7 +161,7 @@ BAD: dict[str, tuple[str, str]] = {
     "text": ("text.keras --calibrate data.npz", "Keras archive.*text.keras"),
     "other archive": ("zip.keras --calibrate data.npz", "that Keras can load.*zip.keras"),
     "cut off": ("truncated.keras --calibrate data.npz", "truncated.keras"),
-    "directory": ("directory.keras --calibrate data.npz", "no file"),
+    "directory": ("directory.keras --calibrate data.npz", "a directory; load the model"),
     "other ending": ("data.npz", "ends in .keras"),
     "unknown class": ("class.keras --calibrate data.npz", "GRUMinus"),
     "unknown variant": ("variant.keras --calibrate data.npz", "one of gru, .*'lgu'"),

@@ -137,7 +137,7 @@ def test_export_writes_the_sources_beside_the_file(tmp_path: pathlib.Path) -> No
 @pytest.mark.parametrize(
     ("extras", "mode", "message"),
     [
-        (("cobol",), "step", "Expected extras among c, arduino, esphome, got 'cobol'"),
+        (("cobol",), "step", "Expected extras among c, arduino, esphome, web, got 'cobol'"),
         (("c",), "sequence", "Expected mode 'step'"),
         (("arduino",), "step", "Expected target 'tflm'"),
     ],

@@ -12,7 +12,9 @@ import browser
 import export_models
 import numpy as np
 import pytest
+from architectures import DEVIATIONS, MEANS
 
+from keras_gru_plus.runtime import file
 from keras_gru_plus.runtime.grid import Quantizer
 from keras_gru_plus_export import export, tflite
 from keras_gru_plus_export.devices import host
@@ -49,16 +51,14 @@ def written(folder: pathlib.Path, name: str, mode: str, recording: Recording, **
 def on_litert(name: str, mode: str, recording: Recording, **options: str) -> dict[str, np.ndarray]:
     """What the page must give, `(invokes, …)`, by output."""
     data = export_models.converted(name, mode, **options)
-    model = tflite.load(data)
-    tensor = model.subgraphs[0].tensors[tflite.signature(model).inputs["signal"]]
-    grid = tflite.grid(tensor)
+    (tensor,) = (tensor for tensor in file.read(data).inputs if not tensor.is_state)
     x = (recording.x - recording.mean) / recording.std
-    if grid is not None:
-        x = host.quantize(x, grid, tflite.dtype(tensor))
+    if tensor.scale is not None:
+        x = Quantizer(tensor.scale, tensor.zero_point, tensor.dtype, x.shape)(x)
     windows = (
         np.lib.stride_tricks.sliding_window_view(x, 12, axis=0).swapaxes(1, 2) if mode == "sequence" else x[None]
     )
-    found = host.run(data, {"signal": windows}, runtime="litert", mode=mode)
+    found = host.run(data, {tensor.name: windows}, runtime="litert", mode=mode)
     return found if mode == "sequence" else {key: array[0] for key, array in found.items()}
 
 
@@ -159,16 +159,19 @@ def errors(messages: list[dict[str, str]]) -> list[str]:
 @needs_browser
 def test_the_browser_gives_the_integers_of_litert(tmp_path: pathlib.Path) -> None:
     recording = made(recorded(), "recording")
+    raw = made({"x": recorded()["x"] * DEVIATIONS + MEANS}, "recording")
     cases: list[tuple[str, str, dict[str, str]]] = [(name, mode, {}) for name in NAMES for mode in MODES]
     cases += [("mgu_int16", "step", {}), ("mgu", "step", {"io": "float"}), ("gru", "sequence", {"target": "tflm"})]
+    cases += [("features", "step", {}), ("features", "sequence", {}), ("normalized_hops", "step", {})]
+    signals = [raw if name == "features" else recording for name, *_ in cases]
     folders = [
-        written(tmp_path / str(index), name, mode, recording, **options)
-        for index, (name, mode, options) in enumerate(cases)
+        written(tmp_path / str(index), name, mode, signal, **options)
+        for index, ((name, mode, options), signal) in enumerate(zip(cases, signals))
     ]
     browser.npm_install(folders[0])
     for folder in folders[1:]:
         shutil.copytree(folders[0] / "public" / "litert", folder / "public" / "litert")
-    wanted = [on_litert(name, mode, recording, **options) for name, mode, options in cases]
+    wanted = [on_litert(name, mode, signal, **options) for (name, mode, options), signal in zip(cases, signals)]
     for old in (False, True):  # of a browser without relaxed SIMD one model is enough
         chosen = [index for index, (name, *_) in enumerate(cases) if not old or name == "gru"]
         answers = browser.drive("measure", *(folders[index] for index in chosen), old=old)

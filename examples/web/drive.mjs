@@ -129,7 +129,7 @@ async function live(page) {
       const axes = { x: 9.80665 * value, y: 0, z: -9.80665 };
       const turns = { alpha: 180, beta: 0, gamma: 90 * value };
       dispatchEvent(
-        new DeviceMotionEvent("devicemotion", { accelerationIncludingGravity: axes, rotationRate: turns, interval: 16 }),
+        new DeviceMotionEvent("devicemotion", { accelerationIncludingGravity: axes, rotationRate: turns }),
       );
       await new Promise((resolve) => setTimeout(resolve, 1000 / 60));
     }
@@ -169,9 +169,15 @@ async function both(browser, directory) {
   const image = (name) => `data:image/png;base64,${readFileSync(join(directory, name)).toString("base64")}`;
   const page = await browser.newPage({ viewport: { width: 1000, height: 520 } });
   await page.setContent(`
-    <body style="margin: 0; background: #dfe4e9">
-      <img src="${image("desk-light.png")}" style="position: absolute; top: 30px; left: 18px; width: 710px; border-radius: 8px">
-      <img src="${image("phone-dark.png")}" style="position: absolute; top: 18px; right: 18px; height: 484px; border-radius: 18px">
+    <style>
+      body { margin: 0; background: #dfe4e9 }
+      img { position: absolute }
+      .desk { top: 30px; left: 18px; width: 710px; border-radius: 8px }
+      .phone { top: 18px; right: 18px; height: 484px; border-radius: 18px }
+    </style>
+    <body>
+      <img class="desk" src="${image("desk-light.png")}">
+      <img class="phone" src="${image("phone-dark.png")}">
     </body>`);
   await page.waitForFunction(() => [...document.images].every((one) => one.complete));
   await page.screenshot({ path: join(directory, "both.png") });
@@ -233,7 +239,7 @@ async function inPage({ model, data, mode, inputs, outputs, samples, steps, inpu
 const [command, web, ...others] = process.argv.slice(2);
 const commands = { open, play, measure, shots, run };
 if (!commands[command] || !web) {
-  console.error("Expected open, play, measure, shots or run, and the folder web of an export; see the top of drive.mjs.");
+  console.error("Expected open, play, measure, shots or run, and the folder web of an export; see drive.mjs.");
   process.exit(2);
 }
 const server = await serve(web);

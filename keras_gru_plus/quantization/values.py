@@ -22,11 +22,12 @@ def read(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"Expected an .npz or .npy file with data, got {str(path)!r}, which is no file.")
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as archive:
-            return {key: archive[key] for key in archive.files}
+        with path.open("rb") as file:  # numpy would leave that of a damaged archive open
+            if file.read(2) == b"PK":
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as archive:
+                    return {key: archive[key] for key in archive.files}
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # noqa: BLE001 (damaged archives make zipfile, zlib and numpy raise nearly anything)
         raise DataError(
             f"Expected a readable .npz archive of plain arrays or an .npy file, got {str(path)!r}: {error}."

@@ -187,10 +187,15 @@ class Page {
     this.bars.forEach(({ item, value, bar }, index) => {
       const number = values[index];
       item.className = index === best ? "first" : "";
-      value.textContent = number === undefined ? "" : this.info.labels ? `${(100 * number).toFixed(0)} %` : number.toPrecision(3);
+      value.textContent = number === undefined ? "" : this.written(number);
       const share = number === undefined ? 0 : (number - low) / (high - low);
       bar.style.transform = `scaleX(${Math.min(1, Math.max(0, share))})`;
     });
+  }
+
+  /** With labels an output is a probability. */
+  written(number) {
+    return this.info.labels ? `${(100 * number).toFixed(0)} %` : number.toPrecision(3);
   }
 
   drawLatency() {
@@ -268,7 +273,8 @@ async function main() {
   $("source").textContent = info.recording.title;
   $("output").textContent = info.labels ? "Class" : "Output";
   $("status").textContent = `ready in ${((performance.now() - started) / 1000).toFixed(1)} s`;
-  $("runtime").textContent = `LiteRT.js 2.5.3, ${name.includes("compat") ? "SIMD" : "relaxed SIMD"}, one thread. ${info.recording.note ?? ""}`;
+  const simd = name.includes("compat") ? "SIMD" : "relaxed SIMD";
+  $("runtime").textContent = `LiteRT.js 2.5.3, ${simd}, one thread. ${info.recording.note}`;
   const step = clockStep();
   $("clock").textContent = `With the input's quantization; this page's clock has steps of ${format(step)}.`;
   const reason = unavailable(info.channels);

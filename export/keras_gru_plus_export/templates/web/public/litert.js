@@ -110,6 +110,6 @@ function names(vector) {
 
 function described(tensors, name) {
   const found = tensors.find((tensor) => tensor.name === name);
-  if (!found || !ARRAYS[found.dtype]) throw new Error(`Expected ${name} in model.json with a type that is known here`);
+  if (!found || !ARRAYS[found.dtype]) throw new Error(`Expected ${name} in model.json with a type known here`);
   return found;
 }

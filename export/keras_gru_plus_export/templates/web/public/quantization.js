@@ -1,7 +1,7 @@
 // Real numbers to a file's numbers and back, exactly as keras_gru_plus.runtime does.
 //
-// `scale` and `zero_point` are one number, with which quotients are rounded to float32, or a list with one for each feature
-// (the last axis), whose zero points may be far outside of the type: then they keep all digits.
+// `scale` and `zero_point` are one number, with which quotients are rounded to float32, or a list with one for each
+// feature (the last axis), whose zero points may be far outside of the type: then they keep all digits.
 
 const LIMITS = { int8: [-128, 127], uint8: [0, 255], int16: [-32768, 32767] };
 
