@@ -49,8 +49,9 @@ lint: $(STAMP) ## check style and types
 docs: $(STAMP) ## build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
-bench: $(STAMP) ## run the benchmarks
+bench: $(STAMP) ## run the benchmarks and draw the picture of README
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python docs/build/overview.py docs/images/overview.svg
 
 tflite-runtime: $(TFLITE_STAMP) ## build the second environment, for tests on the old tflite-runtime
 
