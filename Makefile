@@ -22,7 +22,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow notebooks lint bench tflite-runtime clean
+.PHONY: help demo test slow notebooks lint docs bench tflite-runtime clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +45,13 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(STAMP) ## run the benchmarks
+# The variable silences an announcement of Material's about the next version of MkDocs.
+docs: $(STAMP) ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
+bench: $(STAMP) ## run the benchmarks and draw the picture of README
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python docs/build/overview.py docs/images/overview.svg
 
 tflite-runtime: $(TFLITE_STAMP) ## build the second environment, for tests on the old tflite-runtime
 

@@ -19,6 +19,7 @@ BENCHMARKS = (
     "runtime",
     "platforms",
     "cortex_m55",
+    "variant_costs",
     "standalone_c",
     "inference",
     "gates",

@@ -24,7 +24,7 @@ def percent(values: np.ndarray, reference: np.ndarray | None) -> str:
 
 
 def write(name: str, rows: list[dict[str, Any]], note: str, details: Any = None) -> None:
-    """`results/<name>.json` and `.md`, and the README's part of that name; the table is printed too."""
+    """`results/<name>.json` and `.md`, which the documentation shows, and the README's part of that name, if any."""
     RESULTS.mkdir(exist_ok=True)
     content = {"rows": rows, "versions": versions(), **({"values": details} if details else {})}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
