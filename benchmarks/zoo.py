@@ -243,8 +243,8 @@ NOTE = (
 
 LABELS_NOTE = (
     "The zoo's fine-tuning on the labels instead of the float model's answers, for the float model (the control) and "
-    "the int8 one: less the float model before, on the test part in Keras; points of accuracy or % of the error, mean "
-    "of the seeds ± its standard error. On labels the float model moves as well, to and fro by seed."
+    "the int8 one, less the float model before, on the test part in Keras; points of accuracy or % of the error, mean"
+    " of the seeds ± its standard error. On labels the float model moves as well, to and fro by seed."
 )
 
 
