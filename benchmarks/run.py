@@ -19,6 +19,8 @@ BENCHMARKS = (
     "runtime",
     "platforms",
     "cortex_m55",
+    "inference",
+    "gates",
 )
 
 

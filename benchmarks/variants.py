@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,16 @@ class Task:
 
     @functools.cached_property
     def data(self) -> Dataset:
-        datasets = kgp.datasets
-        return datasets.digits_rows() if self.name == "rows" else datasets.spoken_digits(timesteps=24).standardized()
+        return LOADERS[self.name]()
 
 
+datasets = kgp.datasets
+LOADERS: dict[str, Callable[[], Dataset]] = {
+    "rows": datasets.digits_rows,
+    "spoken": lambda: datasets.spoken_digits(timesteps=24).standardized(),
+    "watch": lambda: datasets.watch_activity().standardized(),
+    "ecg": datasets.ecg,
+}
 TASKS = (Task("rows", epochs=50, fine_tuning=8), Task("spoken", epochs=20, fine_tuning=4))
 
 
@@ -63,9 +70,9 @@ def inputs(split: Split, variant: str) -> np.ndarray:
     return np.concatenate([split.x * seen, seen, gap], axis=-1).astype(np.float32)
 
 
-def build(task: Task, variant: str) -> keras.Model:
+def build(task: Task, variant: str, **options: Any) -> keras.Model:
     x = keras.Input(inputs(task.data.train, variant).shape[1:], name="x")
-    features = kgp.GRUPlus(UNITS, variant=variant, name=variant)(x)
+    features = kgp.GRUPlus(UNITS, variant=variant, name=variant, **options)(x)
     return keras.Model(x, keras.layers.Dense(len(task.data.classes), activation="softmax", name="y")(features))
 
 
@@ -92,7 +99,7 @@ def on_litert(model: kgp.QuantizedModel, x: np.ndarray) -> tuple[int, np.ndarray
     return len(data), host.run(data, integers, runtime="litert", mode="sequence")["y"]
 
 
-def measure(task: Task, variant: str, seed: int) -> dict[str, float]:
+def measure(task: Task, variant: str, seed: int, **options: Any) -> dict[str, float]:
     """Trains, quantizes and scores one model."""
     data, keys = task.data, ("validation", "test")
     train, *held_out = (inputs(split, variant) for split in (data.train, data.validation, data.test))
@@ -104,7 +111,7 @@ def measure(task: Task, variant: str, seed: int) -> dict[str, float]:
             result[f"{what}, {key}"] = accuracy(part, getattr(data, key))
 
     keras.utils.set_random_seed(seed)
-    model = build(task, variant)
+    model = build(task, variant, **options)
     result["parameters"] = model.count_params()
     fit(model, task, train, task.epochs, task.rate)
     score("float", model)

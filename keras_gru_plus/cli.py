@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import cli_device
+from . import cli_compare, cli_device
 
 app = typer.Typer(
     name="keras-gru-plus",
@@ -138,7 +138,15 @@ def export(
     ] = None,
     extras: Annotated[
         list[str] | None,
-        typer.Option("--with", help="Also write c (a step as C99), arduino or esphome; repeatable."),
+        typer.Option(
+            "--with", help="Also write c (a step as C99), arduino, esphome or web (a page that runs it); repeatable."
+        ),
+    ] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option(
+            help="A signal for --with web: .npy, or .npz with x and any of y, rate, channels, units, mean, std."
+        ),
     ] = None,
     runtime_python: RuntimePython = None,
     force: Force = False,
@@ -166,6 +174,7 @@ def export(
             metric=metric,
             keep_names=keep_names,
             extras=tuple(extras or ()),
+            recording=recording,
             runtime_python=runtime_python,
             force=force,
             progress=TerminalProgress(console).say,
@@ -223,7 +232,7 @@ def variants(
             show_table(every, features, units, Console())
 
 
-for _command in (cli_device.run, cli_device.bench, cli_device.watch):
+for _command in (cli_compare.compare, cli_device.run, cli_device.bench, cli_device.watch):
     app.command()(_command)
 
 

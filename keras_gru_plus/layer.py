@@ -98,10 +98,9 @@ class GRUPlus(keras.layers.GRU):
             name="gru_plus_cell",
             implementation=kwargs.pop("implementation", 2),
         )
-        # GRU's own constructor would build and track a GRUCell; everything else of it is inherited.
-        keras.layers.RNN.__init__(
-            self,
+        self._run(
             cell,
+            use_cudnn,
             return_sequences=return_sequences,
             return_state=return_state,
             go_backwards=go_backwards,
@@ -110,6 +109,22 @@ class GRUPlus(keras.layers.GRU):
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
+
+    @classmethod
+    def of_cell(cls, cell: GRUPlusCell, **options: Any) -> GRUPlus:
+        """A layer that runs `cell` over time and shares its weights.
+
+        Args:
+            cell: built or not.
+            options: those of `keras.layers.RNN`.
+        """
+        layer = cls.__new__(cls)
+        layer._run(cell, "auto", **options)
+        return layer
+
+    def _run(self, cell: GRUPlusCell, use_cudnn: Any, **options: Any) -> None:
+        # GRU's own constructor would build and track a GRUCell; everything else of it is inherited.
+        keras.layers.RNN.__init__(self, cell, **options)
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self.use_cudnn = use_cudnn
         if self._may_use_cudnn():

@@ -11,12 +11,19 @@ import numpy as np
 import keras_gru_plus as kgp
 
 L = keras.layers
+#: Features as sensors give them: a pressure, an acceleration, a position, a current, and one that never varies.
+MEANS, DEVIATIONS = (1013.0, 0.0, -3e4, 0.002, 0.0), (5.0, 1.0, 2e3, 1e-4, 0.0)
 
 
 def _gru(units: int, **options: Any) -> kgp.GRUPlus:
     """With biases that are not zero, as after training."""
     options = {"variant": "mgu", **options}
     return kgp.GRUPlus(units, bias_initializer=keras.initializers.RandomNormal(0, 0.3, seed=1), **options)
+
+
+def _cell(units: int, **options: Any) -> kgp.GRUPlusCell:
+    options = {"variant": "mgu", **options}
+    return kgp.GRUPlusCell(units, bias_initializer=keras.initializers.RandomNormal(0, 0.3, seed=1), **options)
 
 
 def _signal(name: str = "signal") -> Any:
@@ -196,8 +203,26 @@ ARCHITECTURES: dict[str, tuple[Callable[[], keras.Model], bool]] = {
         ),
         True,
     ),
-    "normalized_by_feature": (
+    "features": (
         _sequential(
+            lambda: L.Normalization(mean=MEANS, variance=np.square(DEVIATIONS)),
+            lambda: _gru(6),
+            lambda: L.Dense(3),
+        ),
+        True,
+    ),
+    "normalized_hops": (
+        _sequential(
+            lambda: L.Normalization(mean=[0.5, 0, -0.5, 0, 1], variance=[4.0, 2, 1, 4, 3]),
+            lambda: L.Conv1D(6, 3, strides=2, padding="causal", activation="relu"),
+            lambda: _gru(6),
+            lambda: L.Dense(3),
+        ),
+        True,
+    ),
+    "normalized_inside": (
+        _sequential(
+            lambda: _gru(5, return_sequences=True),
             lambda: L.Normalization(mean=[0.5, 0, -0.5, 0, 1], variance=[4.0, 2, 1, 4, 3]),
             lambda: _gru(6),
             lambda: L.Dense(3),
@@ -235,6 +260,22 @@ ARCHITECTURES: dict[str, tuple[Callable[[], keras.Model], bool]] = {
         _sequential(L.Masking, lambda: _gru(6, variant="cifg", return_sequences=True), lambda: L.Dense(3)),
         False,
     ),
+    "cells": (
+        _sequential(
+            lambda: L.RNN([_cell(6, variant="gru"), _cell(5, variant="cifg"), _cell(7)], return_sequences=True),
+            lambda: L.RNN(_cell(6, variant="ran")),
+            lambda: L.Dense(3),
+        ),
+        True,
+    ),
+    "masked_cells": (
+        _sequential(
+            L.Masking,
+            lambda: L.Bidirectional(L.RNN([_cell(5, variant="cifg"), _cell(4)], return_sequences=True)),
+            lambda: L.Dense(3),
+        ),
+        False,
+    ),
     "residual": (_residual, True),
     "two_of_each": (_two_of_each, True),
     "joined_inputs": (_joined_inputs, True),
@@ -253,6 +294,8 @@ def inputs_of(name: str) -> tuple[str, ...]:
 
 def adapt(name: str, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Signals as the architecture reads them: ended by zeros where it has masks, as tokens where it looks up."""
+    if name == "features":
+        return {key: np.float32(x * np.array(DEVIATIONS) + np.array(MEANS)) for key, x in data.items()}
     if name not in ("text", "tagger") and not name.startswith("masked"):
         return data
     found = {}

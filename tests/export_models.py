@@ -137,9 +137,9 @@ WHOLE = {
 }
 MODELS |= WHOLE
 
-#: Models with a look-up table, and one with weights per channel, have no int16x8 form; of whole models one is enough.
+#: Models with a look-up table, and one with weights per channel, have no int16x8 form; of whole models these will do.
 NOT_WIDE = (
-    *(name for name in WHOLE if name != "encoder_decoder"),
+    *(name for name in WHOLE if name not in ("encoder_decoder", "features")),
     "egru",
     "grud",
     "grud_hard",
@@ -169,7 +169,7 @@ OWN = (
     "brc_hard",
 )
 LATER = [name for name in (*kgp.VARIANTS, *(f"{v}_hard" for v in kgp.VARIANTS)) if name not in OWN]
-LATER += [name for name in WHOLE if name not in ("keyword", "text")]
+LATER += [name for name in WHOLE if name not in ("features", "keyword", "text")]
 LATER += [name for name in WIDE if name not in ("gru_int16", "mgu_hard_int16", "fastgrnn_int16", "mixed_int16")]
 
 

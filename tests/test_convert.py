@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_models
-from export_models import MODELS, calibrated, converted, in_tiers
+from export_models import ALL, MODELS, calibrated, converted, in_tiers
 
 import keras_gru_plus as kgp
 from keras_gru_plus.quantization.model import FakeQuantNetwork
@@ -108,6 +108,60 @@ def test_float_ends_are_the_int8_file_behind_quantize_and_dequantize(name: str, 
     for key, array in got.items():
         assert len(np.unique(array)) > 3
         np.testing.assert_array_equal(array, host.dequantize(expected[key], grids[key]))
+
+
+@pytest.mark.parametrize(("name", "mode"), [("features", "sequence"), ("features_int16", "step")])
+def test_float_ends_scale_each_feature_before_quantize(name: str, mode: str) -> None:
+    plain, real = converted(name, mode), converted(name, mode, io="float")
+    names = [op.name for op in analyze(real).graphs[0].operators][:3]
+    assert names == ["ADD", "MUL", "QUANTIZE"]
+    model = tflite.load(plain)
+    (tensor, *_), ends = (model.subgraphs[0].tensors[i] for i in model.subgraphs[0].inputs), tflite.signature(model)
+    data = ALL[name].data(6, seed=2)["signal"]
+    grid, key = tflite.grid(tensor), next(iter(ends.outputs))
+    integers = host.quantize(data, grid, tflite.dtype(tensor))
+    fed = {"signal": host.dequantize(integers, grid)}
+    head = tflite.grid(model.subgraphs[0].tensors[ends.outputs[key]])
+    for runtime in filter(host.available, ("litert", "litert-reference", "tflm")):
+        wanted = host.run(plain, {"signal": integers}, runtime=runtime, mode=mode)[key]
+        got = host.run(real, fed, runtime=runtime, mode=mode)[key]
+        assert len(np.unique(got)) > 5
+        np.testing.assert_array_equal(got, host.dequantize(wanted, head))
+
+
+@pytest.mark.parametrize("by_feature", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_an_input_far_from_zero_that_hardly_moves_keeps_its_resolution(by_feature: bool) -> None:
+    """The zero point is where it belongs, millions of steps away, and features that never vary are 0."""
+    generator = np.random.default_rng(3)
+    x = (101325 + 8 * generator.normal(0, 1, (32, 12, 1)).cumsum(axis=1)).astype(np.float32)
+    if by_feature:
+        x = np.concatenate([x, np.full_like(x, 1013.25), generator.normal(0, 1e-3, x.shape)], axis=2, dtype="f")
+    keras.utils.set_random_seed(2)
+    scale = keras.layers.Normalization()
+    scale.adapt(x)
+    layers = [
+        keras.Input(x.shape[1:], name="x"),
+        scale,
+        kgp.GRUPlus(6, variant="mgu"),
+        keras.layers.Dense(2, name="y"),
+    ]
+    model = keras.Sequential(layers)
+    wanted = model.predict(x, verbose=0)
+    for recipe, most in (("int8", 0.03), ("int16x8", 0.02)):
+        quantized = kgp.calibrate(kgp.quantize_aware(model, recipe), x)
+        data = convert(quantized)
+        flat = tflite.load(data)
+        grid = tflite.grid(flat.subgraphs[0].tensors[flat.subgraphs[0].inputs[0]])
+        assert grid is not None
+        assert grid.per_channel == by_feature
+        assert max(map(abs, grid.zero_points)) < 2**31
+        for runtime in filter(host.available, ("litert", "litert-reference", "tflm")):
+            integers = host.quantize(x, grid, f"int{quantized.recipe.activation_bits}")
+            if by_feature:
+                assert not integers[..., 1].any()
+            out = tflite.grid(flat.subgraphs[0].tensors[flat.subgraphs[0].outputs[0]])
+            found = host.dequantize(host.run(data, {"x": integers}, runtime=runtime, mode="sequence")["y"], out)
+            assert np.abs(found - wanted).mean() < most * np.abs(wanted).mean()
 
 
 @pytest.mark.parametrize("mode", ["sequence", "step"])

@@ -16,6 +16,7 @@ import keras_gru_plus as kgp
 from keras_gru_plus_export import convert, export, tflite
 from keras_gru_plus_export.devices import cortex_m55, host
 from keras_gru_plus_export.extras import Context, arduino, esphome, micro
+from keras_gru_plus_export.standalone import compile_step
 
 STAND_IN = pathlib.Path(__file__).parent / "tflm_stand_in"
 needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="g++")
@@ -66,6 +67,47 @@ def test_the_array_is_the_file_and_the_resolver_has_every_operator(tmp_path: pat
     names = {tflite.op_name(model, op) for graph in model.subgraphs for op in graph.operators}
     assert "LESS" in names  # of the condition, not of the main graph
     assert str(found["op_resolver.h"]).count("resolver.Add") == len(names)
+
+
+@needs_gxx
+def test_constants_of_features_with_scales_of_their_own_compile_and_quantize_as_the_golden_vectors(
+    tmp_path: pathlib.Path,
+) -> None:
+    made = context("features", "step")
+    found = {**micro.files(made), "kgp_model.h": compile_step(made.data).header}
+    for path in ("golden.h", "quantization.h", "kgp_model.h"):
+        (tmp_path / path).write_text(str(found[path]))
+    x = made.samples["signal"].reshape(-1, 5)[: 2 * micro.STEPS].astype(np.float32)
+    numbers = ", ".join(f"{float(value)!r}" for value in x.ravel())
+    (tmp_path / "check.cc").write_text(f"""
+#include <cmath>
+#include <cstdio>
+#include "golden.h"
+#include "kgp_model.h"
+#include "quantization.h"
+static const double real[] = {{{numbers}}};
+static const float scale[] = KGP_SIGNAL_SCALE;
+static const int zero_point[] = KGP_SIGNAL_ZERO_POINT;
+int main() {{
+  static_assert(kgp::kInputSignalFeatures == KGP_SIGNAL_FEATURES, "");
+  const int count = sizeof(real) / sizeof(*real);
+  int wrong = 0;
+  for (int i = 0; i < count; i++) {{
+    const int f = i % kgp::kInputSignalFeatures;
+    if (kgp::kInputSignalScale[f] != scale[f] || kgp::kInputSignalZeroPoint[f] != zero_point[f]) wrong++;
+    float q = std::round(static_cast<float>(real[i]) / scale[f]) + zero_point[f];
+    q = std::fmin(std::fmax(q, -128.0f), 127.0f);
+    if (static_cast<int>(q) != kgp::golden_input_signal[i]) wrong++;
+  }}
+  std::printf("%d %d", count, wrong);
+}}
+""")
+    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "check.cc", "-o", "check"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    count, wrong = map(int, subprocess.run([tmp_path / "check"], capture_output=True, text=True).stdout.split())
+    assert count == x.size >= 5 * micro.STEPS
+    assert wrong == 0
 
 
 @needs_device
@@ -138,6 +180,10 @@ def test_a_sketch_is_valid(tmp_path: pathlib.Path) -> None:
 def test_what_microwakeword_refuses_is_named() -> None:
     with pytest.raises(ValueError, match=r"mode 'step'; stock ESPHome has no .*GATHER.*; the input .*; the output"):
         esphome.files(context("gru", "step"))
+    model = tflite.load(context("features", "stateful").data)
+    model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].shape[-1] = 40
+    tflite.set_grid(model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]], np.arange(1, 41) / 128, axis=2)
+    assert any("one scale, " in broken for broken in esphome.broken_rules(tflite.dump(model), "stateful"))
 
 
 @pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")

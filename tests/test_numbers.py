@@ -15,13 +15,12 @@ from export_models import ALL, LATER, calibrated, converted
 from keras_gru_plus.arithmetic import Grid
 from keras_gru_plus.quantization.cells import FakeQuant
 from keras_gru_plus.quantization.model import FakeQuantNetwork, QuantizedModel, state_values
-from keras_gru_plus.quantization.network import Node
 from keras_gru_plus_export import tflite
 from keras_gru_plus_export.check import grid_of_range
 from keras_gru_plus_export.data import input_names, output_names
 from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.recurrence import state_names
-from keras_gru_plus_export.streaming import is_timed, recurrent_nodes
+from keras_gru_plus_export.streaming import is_timed, recurrent_layers
 
 TFLITE_PYTHON = os.environ.get("KGP_TFLITE_RUNTIME_PYTHON")
 NEEDS_TFLM = pytest.mark.skipif(not host.available("tflm"), reason="tflite-micro: Linux x86-64")
@@ -146,7 +145,7 @@ def test_every_tap_is_within_one_lsb_when_fed_the_same_integers(name, runtime):
     flat = tflite.load(data)
     grids = {n: tflite.grid(flat.subgraphs[0].tensors[i]) for n, i in tflite.signature(flat).inputs.items()}
     # A delayed input is divided by its unit, as the input itself.
-    delayed = [n for node in recurrent_nodes(model) for tap, n in _states(node) if tap == "x"]
+    delayed = [n for tap, n in _states(model).items() if tap.endswith("/x")]
     grids |= dict.fromkeys(delayed, tflite.Grid((1 / steps,), (0,)))
     numbers = {
         n: tf.constant(array if grids[n] is None else host.dequantize(array, grids[n]))
@@ -177,15 +176,16 @@ def _taps_that_are_outputs(model: QuantizedModel) -> dict[str, str]:
         [tf.zeros([1, *[d or 1 for d in t.shape[1:]]]) for t in model.inputs]
     )
     named = {value.key: name for value, name in zip(values, output_names(model))}
-    states = {
-        f"{node.scope}/{tap}": name for node in recurrent_nodes(model) for tap, name in _states(node) if tap != "x"
+    return {tap: name for tap, name in _states(model).items() if not tap.endswith("/x")} | named
+
+
+def _states(model: QuantizedModel) -> dict[str, str]:
+    """Tap → name in the file of each state; of a delayed input its scope and "x"."""
+    return {
+        f"{scope}/{tap}": name
+        for scope, layer in recurrent_layers(model)
+        for tap, name in zip(layer.variant.state_taps, state_names(scope, layer), strict=True)
     }
-    return states | named
-
-
-def _states(node: Node) -> list[tuple[str, str]]:
-    """Tap and name in the file of each state."""
-    return list(zip(node.layer.variant.state_taps, state_names(node.scope, node.layer), strict=True))
 
 
 @pytest.mark.parametrize(("name", "runtime"), on_runtimes(ALL))
@@ -217,7 +217,7 @@ def test_modes_agree_bit_for_bit_and_with_the_fake_quant_model(name, runtime):
         grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).outputs[output]])
         difference = np.abs(whole - (np.rint(fake / grid.scale) + grid.zero_point))
         # Without a bound the state amplifies what it is fed back. 16 bits: interpolating kernels add theirs.
-        bounded = all(node.layer.variant.bound for node in recurrent_nodes(model))
+        bounded = all(layer.variant.bound for _, layer in recurrent_layers(model))
         wide = model.recipe.activation_bits == 16
         assert difference.max() <= (6 if bounded else 12) + (INTERPOLATED["SOFTMAX"] if wide else 0)
         assert difference.mean() <= (2.0 if wide else 1.0)

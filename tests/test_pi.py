@@ -68,9 +68,10 @@ def test_outputs_are_those_of_this_machine(machine: pi.Machine, folder: Path) ->
         assert all(len(np.unique(array)) > 5 for array in found.values())
         largest, share = pi.difference(found, wanted)
         print(f"{machine.board.debian}, {kernels}: up to {largest} steps apart, {100 * share:.2f} % of all differ")
-        # The reference kernels are the same C++ everywhere. The others round in a way of their own on each processor,
-        # by at most one step an operator, which the state feeds back: little in these models' 12 steps.
-        assert largest <= (0 if kernels.endswith("reference") else 6)
+        # The reference kernels are the same C++ everywhere, and LiteRT's cells compute the same: only softmax, which
+        # ends these models, is at times one step off. The older runtime rounds matmuls of few columns in another way
+        # on each processor, which the state feeds back: little in these models' 12 steps.
+        assert largest <= (0 if kernels.endswith("reference") else 1 if name == "litert" else 6)
         for model in NAMES:
             for output in {key.split("/")[1] for key in found if key.startswith(f"{model}-")}:
                 sequence, step, stateful = (found[f"{model}-{mode}/{output}"] for mode in MODES)

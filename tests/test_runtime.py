@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
+from architectures import DEVIATIONS
 from export_models import MODELS, calibrated, converted
 from tiny_models import FEATURES, STEPS
 
@@ -86,6 +87,32 @@ def test_several_inputs_outputs_and_states_by_name(io: str) -> None:
     for wrong in (data["signal"], {"signal": data["signal"]}, {**data, "third": 0}):
         with pytest.raises(ValueError, match=r"Expected (a dict with )?inputs signal, other, got"):
             sequence.predict(wrong)
+
+
+@pytest.mark.parametrize("name", ["features", "features_int16"])
+def test_features_have_scales_of_their_own(name: str) -> None:
+    """Integers as the README says: round(x / scale) + zero point, each by its feature's numbers."""
+    data = MODELS["features"].data(3, seed=6)["signal"]
+    sequence, step = (runtime.load(converted(name, mode)) for mode in ("sequence", "step"))
+    (tensor,) = sequence.info.inputs
+    assert isinstance(tensor.scale, tuple)
+    assert isinstance(tensor.zero_point, tuple)
+    scales, limits = np.array(tensor.scale), np.iinfo(tensor.dtype)
+    np.testing.assert_allclose(scales / scales[1], (*DEVIATIONS[:4], 1e-7), rtol=1e-6)
+    assert not limits.min <= tensor.zero_point[0] <= limits.max  # 200 deviations from 0
+    integers = np.clip(np.round(data / scales) + tensor.zero_point, limits.min, limits.max).astype(tensor.dtype)
+    spans = np.ptp(integers.astype(int), axis=(0, 1)) / (int(limits.max) - int(limits.min))
+    assert (spans[:4] > 0.5).all()
+    assert spans[4] == 0.0
+    predicted = sequence.predict(data)
+    (output,) = sequence.info.outputs
+    raw = sequence.predict(integers, raw=True).astype(np.float32)
+    np.testing.assert_array_equal(predicted, (raw - np.float32(output.zero_point)) * np.float32(output.scale))
+    np.testing.assert_array_equal(streamed(step, data[0])[-1], predicted[0])
+    plain = step.info.to_json()["inputs"]["signal"]
+    assert (plain["scale"], plain["zero_point"]) == (list(tensor.scale), list(tensor.zero_point))
+    wanted = calibrated(name).predict(data, verbose=0)
+    assert np.abs(predicted - wanted).max() < 0.05 < np.abs(wanted).max()
 
 
 def test_integers_of_16_bits_and_hops_and_a_state_that_is_the_output() -> None:

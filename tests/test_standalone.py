@@ -23,7 +23,7 @@ needs_cores = pytest.mark.skipif(bare_metal.unavailable() is not None, reason=st
 STEPS, RESET = 60, 25
 FAST = ("gru", "mgu_hard", "grud", "mixed", "gru_per_channel", "qrnn_wide")
 #: Front ends: hops, convolutions, tables of tokens.
-WITHOUT_C = ("keyword", "dilated", "image", "normalized_by_feature", "text", "residual")
+WITHOUT_C = ("keyword", "dilated", "image", "normalized_hops", "normalized_inside", "text", "residual")
 STEPPING = [name for name, spec in export_models.MODELS.items() if spec.steps and name not in WITHOUT_C]
 
 

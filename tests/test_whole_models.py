@@ -13,6 +13,7 @@ from export_models import ALL, calibrated, converted
 
 import keras_gru_plus as kgp
 from keras_gru_plus_export import tflite
+from keras_gru_plus_export.data import Data
 from keras_gru_plus_export.devices import cortex_m55, host
 from keras_gru_plus_export.summary import _coarse_features
 
@@ -94,15 +95,18 @@ def _statistics(model: keras.Model) -> list[Any]:
     return [weight.numpy() for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
 
 
-def test_features_on_different_scales_in_one_input_are_warned_of() -> None:
-    """What a Normalization by feature would have to tell apart has no steps of its own in the int8 input."""
+def test_features_on_different_scales_are_warned_of_where_no_normalization_parts_them() -> None:
     generator = np.random.default_rng(0)
     x = generator.normal(0, [100.0, 1.0], (64, 6, 2)).astype(np.float32)
 
-    def model(*variance: float) -> Any:
-        layers = [keras.layers.Normalization(mean=[0.0, 0.0], variance=variance), kgp.GRUPlus(3)]
-        return kgp.calibrate(kgp.quantize_aware(keras.Sequential([keras.Input((6, 2), name="x"), *layers])), x)
+    def warned(x: np.ndarray, *layers: Any) -> list[str]:
+        model = keras.Sequential([keras.Input((6, 2), name="x"), *layers, kgp.GRUPlus(3)])
+        return _coarse_features(kgp.calibrate(kgp.quantize_aware(model), x), Data({"x": x}))
 
-    (warning,) = _coarse_features(model(1e4, 1.0))
-    assert re.search(r"Input 'x' has one grid .*for feature 1 \(1 of 2 have fewer than 8\): bring them", warning)
-    assert _coarse_features(model(1e4, 1e4)) == []
+    for front in ([], [keras.layers.Rescaling(0.1)], [keras.layers.Normalization(None, mean=2.0, variance=9.0)]):
+        (warning,) = warned(x, *front)
+        assert re.search(
+            r"Input 'x' has one scale .* 1 of 2 move .*\(feature 1 over 2\.\d\): put a keras\.lay", warning
+        )
+    assert warned(x, keras.layers.Normalization(mean=[0.0, 0.0], variance=[1e4, 1.0])) == []
+    assert warned(x[..., :1] * [1.0, 0.5]) == []

@@ -78,12 +78,13 @@ def runtime_name(runtime: str) -> str:
 
 
 def grid_text(grid: Grid | None) -> tuple[str, str]:
-    """Scale (a range, where there are several) and zero point of a tensor."""
+    """Scale and zero point of a tensor (ranges, where there are several)."""
     if grid is None:
         return NONE, NONE
     low, high = min(grid.scales), max(grid.scales)
     scale = f"{significant(low, 3)} … {significant(high, 3)}" if grid.per_channel else significant(low, 6)
-    return scale, ", ".join(map(str, sorted(set(grid.zero_points))))
+    points = sorted(set(grid.zero_points))
+    return scale, str(points[0]) if len(points) == 1 else f"{points[0]} … {points[-1]}"
 
 
 def shape_text(info: TensorInfo) -> str:

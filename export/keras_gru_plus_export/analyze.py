@@ -29,12 +29,13 @@ class TensorInfo:
     subgraph: int = 0
 
     def __str__(self) -> str:
-        """Type, shape and grid, "int8[1,32] 0.0078125 +0"; "…" stands for one scale a channel."""
+        """Type, shape and grid, "int8[1,32] 0.0078125 +0"; "…" stands for several scales or zero points."""
         text = f"{self.type}[{','.join(map(str, self.shape))}]"
         if self.grid is None:
             return text
         scale = "…" if self.grid.per_channel else f"{self.grid.scale:.6g}"
-        return f"{text} {scale} {self.grid.zero_points[0]:+d}"
+        zero_point = f"{self.grid.zero_points[0]:+d}" if len(set(self.grid.zero_points)) == 1 else "…"
+        return f"{text} {scale} {zero_point}"
 
 
 @dataclasses.dataclass(frozen=True)

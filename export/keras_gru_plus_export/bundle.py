@@ -19,7 +19,7 @@ from .convert import ConversionError, check_options, convert, input_shapes
 from .data import Data, DataError, batches_of, check_metric, input_names, joined, load_data, output_names
 from .devices import host
 from .directory import replaced_directory
-from .extras import Context, check_extras, extra_files
+from .extras import Context, Recording, check_extras, extra_files, recording_for
 from .graph import MODES
 from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
@@ -52,6 +52,7 @@ def export(
     io: str = "int8",
     timesteps: int | None = None,
     extras: tuple[str, ...] = (),
+    recording: str | os.PathLike[str] | None = None,
     force: bool = False,
     labels: list[str] | None = None,
     metric: Any = None,
@@ -78,6 +79,10 @@ def export(
             sequence are `(samples, timesteps)`. Without targets agreement with Keras is all that is measured.
         extras: "c" (one time step as C99 without dependencies; mode "step"), and for target "tflm" "arduino" (a
             sketch) and "esphome" (a microWakeWord v2 manifest).
+            "web" is a page that runs the file in a browser.
+        recording: a signal for that page: `.npy` `(timesteps, features)`, or `.npz` with it as `x` and any of y (the
+            class of each time step), rate, channels, units, mean and std (the model takes `(x - mean) / std`), title,
+            note. By default the first samples of the data.
         force: replace a directory that is not empty.
         labels: class names in the order of the outputs, carried into the file and the report.
         metric: "accuracy" or "mae", or a dict of them by output name. By default accuracy for targets that are
@@ -99,6 +104,7 @@ def export(
     check_options(mode, target, io)
     check_extras(extras, mode, target, io)
     check_metric(metric)
+    played = recording_for(extras, recording, [tuple(tensor.shape) for tensor in model.inputs])
     with replaced_directory(directory, force) as folder:
         keep = CALIBRATION_SAMPLES if evaluation is None else 0
         quantized, float_model, kept = prepare(
@@ -122,15 +128,17 @@ def export(
             names={mode: "model.tflite"},
             progress=progress,
         )
-        beside = _beside(files["model.tflite"], report, data, extras)
+        beside = _beside(files["model.tflite"], report, data, extras, played)
         write(folder, report, files | beside, progress)
     return report
 
 
-def _beside(file: bytes, report: Report, data: Data, extras: tuple[str, ...]) -> dict[str, bytes]:
+def _beside(
+    file: bytes, report: Report, data: Data, extras: tuple[str, ...], recording: Recording | None
+) -> dict[str, bytes]:
     """Sources that go with the file, by their path in the bundle."""
     entry = report.files[0]
-    context = Context(file, entry.mode, report.title, report.labels, data.inputs, entry.arena)
+    context = Context(file, entry.mode, report.title, report.labels, data.inputs, entry.arena, recording)
     texts = extra_files(context, extras, report.target)
     return {name: text.encode() if isinstance(text, str) else text for name, text in texts.items()}
 
@@ -213,8 +221,8 @@ def _random(model: QuantizedModel, name: str, identity: int, shape: tuple[int, .
     if not model.recipe.quantized:
         return generator.normal(0, 1, shape).astype(np.float32)
     bound = float(model.taps.all()[f"{name}/input"].bound())
-    scale, shift = graph.scalings().get(identity, (1.0, 0.0))
-    return ((generator.normal(0, bound / 3, shape) - shift) / scale).astype(np.float32)
+    scaling, values = graph.scalings().get(identity), generator.normal(0, bound / 3, shape)
+    return (values if scaling is None else values / scaling.scale + scaling.center).astype(np.float32)
 
 
 def open_inputs(model: QuantizedModel) -> list[str]:
@@ -348,10 +356,14 @@ def _fed(data: bytes, samples: Data) -> dict[str, np.ndarray]:
 
 def _check_float(plain: bytes, written: bytes, mode: str, data: Data) -> None:
     """The file with float ends must give exactly what the file with integer ends gives."""
-    few = data.head(8)
-    wanted = host.run(plain, _fed(plain, few), runtime="litert", mode=mode)
-    got = host.run(written, _fed(written, few), runtime="litert", mode=mode)
+    integers = _fed(plain, data.head(8))
+    wanted = host.run(plain, integers, runtime="litert", mode=mode)
     model = tflite.load(plain)
+    ends = tflite.signature(model).inputs
+    grids = {name: tflite.grid(model.subgraphs[0].tensors[ends[name]]) for name in integers}
+    # What the integers stand for: anything else may be rounded to another one, since runtimes scale in another order.
+    real = {name: a if (grid := grids[name]) is None else host.dequantize(a, grid) for name, a in integers.items()}
+    got = host.run(written, real, runtime="litert", mode=mode)
     for name, index in tflite.signature(model).outputs.items():
         grid = tflite.grid(model.subgraphs[0].tensors[index])
         assert grid is not None

@@ -13,14 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gru_plus.quantization import QuantizedModel
-from keras_gru_plus.quantization.model import input_name, whole_zero_point
+from keras_gru_plus.quantization.model import input_name
 
 from . import tflite, worker
 from .check import check, check_float, tap_of, weight_scales
 from .floating import network_of
 from .graph import MODES, Expected
+from .input_grids import has_quantize, input_grid, scaled_as
 from .passes import PassError
+from .passes.break_ties import break_ties
 from .passes.carried_state import carried_state
+from .passes.common_operators import common_operators
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
 from .passes.full_offsets import full_offsets
@@ -29,6 +32,7 @@ from .passes.one_scale import OneScale, one_scale
 from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.rows_of_input import rows_of_input
+from .passes.scale_inputs import scale_inputs
 from .passes.shared_memory import shared_memory
 from .passes.signature import name_inputs_and_outputs
 from .passes.strip import strip
@@ -155,16 +159,25 @@ def _finish(
                 "Expected `steps_per_iteration` to divide the steps of a recurrent layer, "
                 f"got {steps_per_iteration}; try 1."
             )
+        if target == "litert" and bits == 8:
+            break_ties(flat)
         if target == "tflm":
             _for_micro(flat, bits)
             if steps_per_iteration > 1:  # instructions go before bytes
                 full_offsets(flat)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
         signature = tflite.signature(flat)
-        grids = {name: input_grid(*unit, bits) for name, unit in module.expected.units.items()}
-        relabel_inputs(flat, {signature.inputs[name]: grid for name, grid in grids.items()})
+        tensors = flat.subgraphs[0].tensors
+        places = {name: signature.inputs[name] for name in module.expected.units}
+        grids = {
+            name: input_grid(*module.expected.units[name], bits, axis=len(tensors[place].shape) - 1)
+            for name, place in places.items()
+        }
+        apart = {name: grid for name, grid in grids.items() if io == "float" and not has_quantize(grid, bits)}
+        relabel_inputs(flat, {places[name]: grid for name, grid in grids.items() if name not in apart})
         if io == "float":
             float_io(flat)
+            scale_inputs(flat, {name: scaled_as(grid, bits) for name, grid in apart.items()})
         reshape_options(flat)
         strip(flat, keep_names=keep_names)
         if target == "tflm":
@@ -180,20 +193,15 @@ def _finish_float(raw: bytes, module: _Module, bits: int, keep_names: bool) -> b
     try:
         dead_loop_variables(flat)
         narrow_shapes(flat)
+        common_operators(flat)
         check_float(flat, module.expected, bits)
         name_inputs_and_outputs(flat, module.inputs, module.outputs)
+        scale_inputs(flat, {name: (-s.center, s.scale) for name, s in module.expected.scalings.items()})
         reshape_options(flat)
         strip(flat, keep_names=keep_names)
     except PassError as error:
         raise ConversionError(f"The converted graph is not one that can be made float{bits}: {error}.") from None
     return tflite.dump(flat)
-
-
-def input_grid(unit: float, scale: float, shift: float, bits: int) -> tflite.Grid:
-    """Grid of an input x whose `scale * x + shift` is `unit` where the integer is 2^(bits - 1)."""
-    step = np.float32(unit) / np.float32(2 ** (bits - 1))
-    zero_point = int(whole_zero_point(np.float32(shift), step)) if shift else 0
-    return tflite.Grid((float(step) / scale,), (zero_point,))
 
 
 def _single_scales(expected: Expected) -> Callable[[tflite.TensorT], OneScale | None]:

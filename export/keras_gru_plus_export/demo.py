@@ -2,110 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any
 
 import keras
-import numpy as np
 
 from keras_gru_plus import cells
-from keras_gru_plus.datasets import Dataset, Split, watch_activity
-from keras_gru_plus.initializers import Chrono
-from keras_gru_plus.layer import GRUPlus
-from keras_gru_plus.quantization import FreezeRanges, QuantizedModel, calibrate, quantize_aware
+from keras_gru_plus.quantization import calibrate, quantize_aware
 
 from .bundle import build_report, write
+from .compare.tasks import WATCH_PERCENTILE as PERCENTILE
+from .compare.tasks import watch as load
 from .data import Data
 from .directory import replaced_directory
 from .graph import MODES
 from .progress import Progress
 from .report import Report, Stage
-
-BATCH = 64
-#: Memory that MGU's gates start with, in time steps (chosen on subject 7).
-MEMORY = 30
-#: Of the windows' extremes: a knock on the watch is six times as large as all else, and a grid wide enough for it
-#: would be too coarse for the rest (chosen on subject 7).
-PERCENTILE = 90.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """How long to train; chosen on subject 7 (validation), the same for every layer.
-
-    Attributes:
-        epochs: of float training.
-        fine_tuning: epochs of quantization-aware training.
-        learning_rate, fine_tuning_rate: at the start; both fall along a cosine.
-    """
-
-    epochs: int = 8
-    fine_tuning: int = 3
-    learning_rate: float = 5e-3
-    fine_tuning_rate: float = 1e-3
-
+from .training import Budget, accuracy, build, fine_tune, fit, recurrent_layer
 
 FULL = Budget()
 QUICK = Budget(epochs=1, fine_tuning=1)
-
-
-def load() -> Dataset:
-    """Watch activity, standardized; training windows overlap by 90 %, the others by half."""
-    dense = watch_activity(hop=10).train
-    return dataclasses.replace(watch_activity(), train=dense).standardized()
-
-
-def build(layer: keras.layers.Layer, data: Dataset) -> keras.Model:
-    """A classifier of windows: one recurrent layer and a softmax."""
-    window = keras.Input(data.train.x.shape[1:], name="window")
-    features = keras.layers.Dropout(0.2, name="dropout")(layer(window))
-    classes = keras.layers.Dense(len(data.classes), activation="softmax", name="activity")(features)
-    return keras.Model(window, classes, name=f"watch_{layer.name}")
-
-
-def recurrent_layer(variant: str, units: int, **options: Any) -> keras.layers.Layer:
-    """`GRUPlus` of a variant, or Keras' own GRU for "keras"."""
-    if variant == "keras":
-        return keras.layers.GRU(units, name="keras_gru")
-    if variant == "mgu":  # with gates half open it forgets too fast to learn long movements
-        options.setdefault("bias_initializer", Chrono(MEMORY, seed=0))
-    return GRUPlus(units, variant=variant, name=variant, **options)
-
-
-def fit(
-    model: keras.Model,
-    data: Dataset,
-    epochs: int,
-    rate: float,
-    text: str,
-    progress: Progress,
-    callbacks: tuple[keras.callbacks.Callback, ...] = (),
-) -> None:
-    """Trains with AdamW, label smoothing and a cosine schedule."""
-    steps = -(-len(data.train) // BATCH)
-    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * steps)
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.05, clipnorm=1.0),
-        keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
-    )
-    targets = keras.utils.to_categorical(data.train.y, len(data.classes))
-    with progress.bar(text, epochs) as advance:
-        count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance())
-        model.fit(data.train.x, targets, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[*callbacks, count])
-
-
-def fine_tune(model: QuantizedModel, data: Dataset, budget: Budget, progress: Progress) -> None:
-    """Quantization-aware training; the ranges stay fixed in the last third."""
-    freeze = FreezeRanges(max(1, budget.fine_tuning * 2 // 3))
-    text = f"fine-tuning with fake quantization, {budget.fine_tuning} epochs"
-    fit(model, data, budget.fine_tuning, budget.fine_tuning_rate, text, progress, (freeze,))
-
-
-def accuracy(model: keras.Model, split: Split) -> float:
-    """Share of windows with the right class."""
-    prediction = np.asarray(model.predict(split.x, verbose=0, batch_size=256))
-    return float((prediction.argmax(axis=-1) == split.y).mean())
 
 
 def run(

@@ -17,6 +17,7 @@ from keras_gru_plus.floating import Float
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.plan import PlannedLinear, plan_of
 from keras_gru_plus.quantization import QuantizedModel
+from keras_gru_plus.quantization.input_scaling import Scaling
 from keras_gru_plus.quantization.network import Call, Network, Pending, Value
 from keras_gru_plus.quantization.network import Linear as LinearLayer
 from keras_gru_plus.quantization.operators import MATMUL, Operator, scaled_bias
@@ -33,16 +34,19 @@ class FloatNetwork(GraphNetwork):
 
     def __init__(self, model: QuantizedModel, mode: str, state: Callable[[str, tuple[int, ...]], Any]) -> None:
         graph = model._graph
-        Network.__init__(self, graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
+        Network.__init__(self, graph.nodes, graph.inputs, graph.outputs)
         self.mode, self.state, self.wide, self.recipe = mode, state, False, model.recipe
         self.new_states: dict[str, Any] = {}
         self.expected = Expected()
         self.matmuls: dict[str, Weights] = {}
         self._aliases: dict[str, str] = {}
 
-    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
-        tensor = tensor * self.number(scale) if scale != 1.0 else tensor
-        return Value(tensor + shift if shift else tensor, Grid.UNIT, f"{name}/input")
+    def input(self, name: str, tensor: Any, scaling: Scaling | None) -> Value:
+        if scaling is not None and not scaling.by_feature and not scaling.center:
+            tensor = tensor * self.number(float(scaling.scale))
+        elif scaling is not None:  # the converter would fold its numbers, or round them to float16
+            self.expected.scalings[name] = scaling
+        return Value(tensor, Grid.UNIT, f"{name}/input")
 
     def fake_quant(self, value: Any, bounds: tuple[float, float]) -> Any:
         return value

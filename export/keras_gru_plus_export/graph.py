@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras_gru_plus.arithmetic import NEARLY_ONE, Grid
 from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
+from keras_gru_plus.quantization.input_scaling import Scaling
 from keras_gru_plus.quantization.model import state_values
 from keras_gru_plus.quantization.network import Call, Network, Value
 from keras_gru_plus.quantization.operators import MATMUL, Operator
@@ -35,7 +36,8 @@ class Expected:
         ranges: tap key → (low, high) in the 8-bit graph.
         wide_ranges: tap key → (low, high) in the file, for a recipe with 16-bit activations.
         kernels: tap key of a linear operator's output → its weights, folded as trained.
-        units: input name → (real value of int8 128 (int16 32768), scale, shift) of `scale * input + shift`.
+        units: input name → (real value of int8 128 (int16 32768) of the scaled input, what scales it).
+        scalings: input name → what scales it, in front of a graph of floats.
         constants: element-wise weights.
         factors: numbers that scale or shift a whole tensor.
         tables: operation name → activation that becomes a look-up table.
@@ -45,7 +47,8 @@ class Expected:
     ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     wide_ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     kernels: dict[str, Weights] = dataclasses.field(default_factory=dict)
-    units: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
+    units: dict[str, tuple[float, Scaling | None]] = dataclasses.field(default_factory=dict)
+    scalings: dict[str, Scaling] = dataclasses.field(default_factory=dict)
     constants: list[np.ndarray] = dataclasses.field(default_factory=list)
     factors: list[float] = dataclasses.field(default_factory=list)
     tables: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -90,7 +93,7 @@ class GraphNetwork(Network):
 
     def __init__(self, model: QuantizedModel, mode: str, state: Callable[[str, tuple[int, ...]], Any]) -> None:
         graph = model._graph
-        super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
+        super().__init__(graph.nodes, graph.inputs, graph.outputs)
         self.store, self.recipe = model.taps, model.recipe
         self.mode = mode
         self.wide = model.recipe.activation_bits == 16
@@ -110,10 +113,10 @@ class GraphNetwork(Network):
         for bound in self.bounds.values():
             self.expected.add_factors([float(bound), 1 / float(bound)])
 
-    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
-        """The input as it is scaled and shifted: the file's scale and zero point say what it was before."""
+    def input(self, name: str, tensor: Any, scaling: Scaling | None) -> Value:
+        """The input as it is scaled: the file's scales and zero points say what it was before."""
         key = f"{name}/input"
-        self.expected.units[name] = (float(self.bounds[key]), scale, shift)
+        self.expected.units[name] = (float(self.bounds[key]), scaling)
         return Value(self.fake_quant(tensor, UNIT), Grid.UNIT, key, self.bounds[key])
 
     def fake_quant(self, value: Any, bounds: tuple[float, float]) -> Any:

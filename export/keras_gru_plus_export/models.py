@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ import keras
 
 import keras_gru_plus  # noqa: F401  (registers the layers)
 from keras_gru_plus.quantization import Recipe
+
+from .keras2 import translate, version_of
 
 #: How an HDF5 file begins.
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -81,6 +85,11 @@ def load_model(path: str | Path) -> keras.Model:
         ModelError: no such file, not a Keras file, damaged, or with a class that Keras does not know.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ModelError(
+            f"Expected a .keras or .h5 file, got {str(path)!r}, a directory; load the model where it was made and "
+            "save it with model.save('m.keras')."
+        )
     if not path.is_file():
         raise ModelError(f"Expected a .keras file, got {str(path)!r}, which is no file.")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
@@ -92,14 +101,44 @@ def load_model(path: str | Path) -> keras.Model:
         raise ModelError(
             f"Expected a Keras archive, got {str(path)!r}, which is none or damaged; save the model again."
         )
+    version = None
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        version = version_of(path)
+        model = _loaded(path, version)
     except Exception as error:  # noqa: BLE001 (a damaged archive makes Keras raise nearly anything)
-        # Keras tells the outermost object's whole config first and what was wrong last.
-        words = " ".join(str(error).rpartition("Exception encountered:")[2].split())[:300]
-        if "Could not locate class" in words:
-            words += " If the class is your own, name the module that defines it (--import MODULE)."
-        raise ModelError(f"Expected a model that Keras can load, got {str(path)!r}: {words}") from None
+        by = f", written by Keras {version}" if version and version.startswith("2.") else ""
+        raise ModelError(f"Expected a model that Keras can load, got {str(path)!r}{by}: {_reason(error)}") from None
     if not isinstance(model, keras.Model):
         raise ModelError(f"Expected a Keras model in {str(path)!r}, got {type(model).__name__}.")
     return model
+
+
+def _loaded(path: Path, version: str | None) -> keras.Model:
+    """The model in a file, through a translated copy if Keras 2 wrote it."""
+    if not (version and version.startswith("2.")):
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        translate(path, copy)
+        return keras.saving.load_model(copy, compile=False, safe_mode=True)
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, and the way out where there is one."""
+    # Keras tells the outermost object's whole config first and what was wrong last.
+    words = " ".join(str(error).rpartition("Exception encountered:")[2].split())[:300]
+    if "No model config found" in words:
+        return "it has weights only; save the whole model with model.save('m.keras')."
+    if "OpLambda" in words:  # of Keras 2
+        return "it has an operation between layers, such as x * 2; use layers alone."
+    if "Lambda" in words:
+        return (
+            "it has a Lambda layer, whose code is not run from a file; write a layer class and register it with "
+            "keras_gru_plus.register_layer."
+        )
+    if unknown := re.match(r"(?:Could not locate class|Unknown layer:) '(\w+)'", words):
+        return (
+            f"it has a class {unknown[1]!r} that Keras does not know. If the class is your own, name the module that "
+            "defines it (--import MODULE)."
+        )
+    return words

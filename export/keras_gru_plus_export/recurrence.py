@@ -222,8 +222,11 @@ class Recurrence:
 
 
 def state_names(scope: str, layer: GRUPlus) -> list[str]:
-    """Names of a recurrent layer's states in a file: state_<layer>, or state_<layer>_<i> where there are several."""
-    count = len(layer.variant.states)
+    """Names of a recurrent layer's states in a file: state_<layer>, or state_<layer>_<i> where there are several.
+
+    The states of stacked cells are called state_<layer>_cell_<number>.
+    """
+    count, scope = len(layer.variant.states), scope.replace("/", "_")
     return [f"state_{scope}"] if count == 1 else [f"state_{scope}_{i}" for i in range(count)]
 
 

@@ -12,10 +12,12 @@ from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.layers import LAYERS
 from keras_gru_plus.quantization.layers.timing import Frame
+from keras_gru_plus.quantization.layers.unfolding import is_recurrent, scopes, unfolded
 from keras_gru_plus.quantization.model import input_name
 from keras_gru_plus.quantization.network import Node
 
 from .floating import network_of
+from .recurrence import state_names
 
 
 def frames(model: QuantizedModel) -> tuple[dict[int, Frame], list[tuple[keras.layers.Layer, str]]]:
@@ -28,9 +30,9 @@ def frames(model: QuantizedModel) -> tuple[dict[int, Frame], list[tuple[keras.la
     for node in graph.nodes:
         found = [timed[identity] for identity in node.inputs if identity in timed]
         result: Frame | str | None
-        if isinstance(node.layer, GRUPlus) and node.inputs[0] not in timed:
+        if is_recurrent(node.layer) and node.inputs[0] not in timed:
             result = "runs over an axis that is not the input's time"
-        elif isinstance(node.layer, GRUPlus) and len(node.inputs) > 1:
+        elif is_recurrent(node.layer) and len(node.inputs) > 1:
             result = "starts from a state that the model computes"
         elif not found:
             continue
@@ -42,7 +44,7 @@ def frames(model: QuantizedModel) -> tuple[dict[int, Frame], list[tuple[keras.la
             refused.append((node.layer, result))
         elif result is not None:
             # A recurrent layer's further outputs are states.
-            timed.update(dict.fromkeys(node.outputs[:1] if isinstance(node.layer, GRUPlus) else node.outputs, result))
+            timed.update(dict.fromkeys(node.outputs[:1] if is_recurrent(node.layer) else node.outputs, result))
     return timed, refused
 
 
@@ -70,7 +72,7 @@ def check_steps(model: QuantizedModel) -> None:
     Raises:
         ValueError: names the layer and the reason.
     """
-    if not recurrent_nodes(model):
+    if not recurrent_layers(model):
         raise ValueError("Expected a model with a GRUPlus layer for modes 'step' and 'stateful', got none.")
     _, refused = frames(model)
     for layer, reason in refused:
@@ -92,9 +94,15 @@ def check_steps(model: QuantizedModel) -> None:
             )
 
 
-def recurrent_nodes(model: QuantizedModel) -> list[Node]:
-    """The calls of GRUPlus layers, but for those inside of Bidirectional."""
-    return [node for node in model._graph.nodes if isinstance(node.layer, GRUPlus)]
+def recurrent_layers(model: QuantizedModel) -> list[tuple[str, GRUPlus]]:
+    """Scope and layer of each call of GRUPlus, stacked cells unfolded, but for those inside of Bidirectional."""
+    return [found for node in model._graph.nodes for found in _unfolded(node)]
+
+
+def _unfolded(node: Node) -> list[tuple[str, GRUPlus]]:
+    if not is_recurrent(node.layer):
+        return []
+    return list(zip(scopes(node.layer, node.scope), unfolded(node.layer), strict=True))
 
 
 def input_types(model: QuantizedModel) -> list[Any]:
@@ -119,12 +127,22 @@ def state_shapes(model: QuantizedModel, mode: str, shapes: list[list[int]]) -> d
     specs = [tf.TensorSpec(shape, kind) for shape, kind in zip(shapes, input_types(model), strict=True)]
     tf.function(compute, autograph=False).get_concrete_function(*specs)
     order = [id(layer) for layer in model._flatten_layers(include_self=False)]
-    ranks = {f"state_{node.scope}": order.index(id(node.layer)) for node in model._graph.nodes}
+    ranks: dict[str, int] = {}
+    for node in model._graph.nodes:
+        for name in _names(node):
+            if name in found and name in ranks:
+                raise ValueError(
+                    f"Expected states of different names, got two called {name!r}; give layer {node.layer.name!r} "
+                    "another name."
+                )
+            ranks[name] = order.index(id(node.layer))
+    return {name: found[name] for name in sorted(found, key=ranks.__getitem__)}
 
-    def rank(name: str) -> int:
-        return ranks[name] if name in ranks else ranks[name.rpartition("_")[0]]
 
-    return {name: found[name] for name in sorted(found, key=rank)}
+def _names(node: Node) -> list[str]:
+    """What the states of a layer call are called, if it has any."""
+    names = [name for scope, layer in _unfolded(node) for name in state_names(scope, layer)]
+    return names or [f"state_{node.scope}"]
 
 
-__all__ = ["check_steps", "frames", "have_time", "hop", "input_types", "is_timed", "recurrent_nodes", "state_shapes"]
+__all__ = ["check_steps", "frames", "have_time", "hop", "input_types", "is_timed", "recurrent_layers", "state_shapes"]

@@ -7,10 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_gru_plus.layer import GRUPlus
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.clipping import reach
-from keras_gru_plus.quantization.layers import LAYERS
+from keras_gru_plus.quantization.layers.unfolding import cells_of, is_recurrent
 
 from ._report_rows import beyond
 from ._report_text import KERAS, is_worse, kind_of, percent
@@ -23,8 +22,8 @@ from .results import Verification
 CLIP_SHARE = 0.001
 #: The warning names this many taps, those that clip most.
 NAMED_TAPS = 6
-#: Steps to a deviation that a normalized feature should have.
-LEAST_STEPS = 8
+#: Steps of its input's grid that a feature should move over.
+LEAST_STEPS = 32
 #: Bits of a recurrent kernel that a wide input may take before the report warns.
 WARN_BITS = 2.0
 
@@ -41,14 +40,19 @@ def describe(model: QuantizedModel) -> dict[str, Any]:
 
 
 def _recurrent(layer: Any) -> dict[str, Any]:
-    if not isinstance(layer, GRUPlus):
+    if not is_recurrent(layer):
         return {}
-    return {
-        "variant": layer.variant.name,
-        "units": layer.units,
-        "activation": keras.activations.serialize(layer.activation),
-        "recurrent_activation": keras.activations.serialize(layer.recurrent_activation),
-    }
+    cells = [
+        {
+            "variant": cell.variant.name,
+            "units": cell.units,
+            "activation": keras.activations.serialize(cell.activation),
+            "recurrent_activation": keras.activations.serialize(cell.recurrent_activation),
+        }
+        for cell in cells_of(layer)
+    ]
+    # Of stacked cells each says its own.
+    return cells[0] if len(cells) == 1 else {key: [cell[key] for cell in cells] for key in cells[0]}
 
 
 def tap_ranges(model: QuantizedModel, data: Data) -> list[TapRange]:
@@ -79,12 +83,13 @@ def checked_labels(model: QuantizedModel, labels: list[str] | None) -> list[str]
 def warnings(verification: Verification, taps: list[TapRange], model: QuantizedModel, data: Data) -> list[str]:
     """Sentences about what went worse than it should, with what to do."""
     kind = kind_of(model.recipe.get_config())
-    found = [*_losses(verification, kind), *_coarse_kernels(model), *_coarse_features(model)]
+    found = [*_losses(verification, kind), *_coarse_kernels(model)]
     if verification.source == "random":
         found.append(
             "Verified on random numbers only: pass calibration or evaluation data for figures that mean something."
         )
         return found
+    found += _coarse_features(model, data)
     if data.capped:
         found.append(
             f"Only the first {UNSIZED_SAMPLES:,} samples of the {verification.source} data were used, since its "
@@ -146,14 +151,17 @@ def _coarse_kernels(model: QuantizedModel) -> list[str]:
     found: list[str] = []
     for node in model._graph.nodes if model.recipe.quantized else ():
         layer = node.layer
-        if not isinstance(layer, GRUPlus) or "recurrent_kernel" not in layer.variant.weights(1, 1, True):
+        if not is_recurrent(layer):
+            continue
+        first = cells_of(layer)[0]
+        if "recurrent_kernel" not in first.variant.weights(1, 1, True):
             continue
         name = next((name for name, identity in model._graph.inputs if identity == node.inputs[0]), None)
         if name is None:
             continue
         bound = float(model.taps.all()[f"{name}/input"].bound())
-        kernel = float(np.abs(np.asarray(layer.cell.weight("kernel"))).max())
-        recurrent = float(np.abs(np.asarray(layer.cell.weight("recurrent_kernel"))).max())
+        kernel = float(np.abs(np.asarray(first.weight("kernel"))).max())
+        recurrent = float(np.abs(np.asarray(first.weight("recurrent_kernel"))).max())
         lost = np.log2(max(bound * kernel, 1e-30) / max(recurrent, 1e-30))
         if lost > WARN_BITS:
             found.append(
@@ -164,23 +172,26 @@ def _coarse_kernels(model: QuantizedModel) -> list[str]:
     return found
 
 
-def _coarse_features(model: QuantizedModel) -> list[str]:
-    """Inputs whose features are normalized one by one, of which the smaller ones have few of the input's steps."""
-    found = []
-    graph = model._graph
-    for name, identity in graph.inputs:
-        readers = [node for node in graph.readers(identity) if LAYERS[type(node.layer)].scaling is not None]
-        if identity in graph.scalings() or not readers or not model.recipe.quantized:
+def _coarse_features(model: QuantizedModel, data: Data) -> list[str]:
+    """Inputs with one scale for all features, of which some move over few of its steps."""
+    found: list[str] = []
+    graph, bits = model._graph, model.recipe.activation_bits
+    scalings = graph.scalings()
+    for name, identity in graph.inputs if model.recipe.quantized else ():
+        scaling = scalings.get(identity)
+        if graph.reads_indices(identity) or (scaling is not None and scaling.by_feature):
             continue
-        scaling = LAYERS[type(readers[0].layer)].scaling
-        assert scaling is not None
-        scale = np.ravel(scaling(readers[0].layer)[0])
-        step = float(model.taps.all()[f"{name}/input"].bound()) / 2 ** (model.recipe.activation_bits - 1)
-        coarse = [i for i, factor in enumerate(scale) if step * factor > 1 / LEAST_STEPS]
-        if coarse:
+        step = float(model.taps.all()[f"{name}/input"].bound()) / 2 ** (bits - 1)
+        step /= 1.0 if scaling is None else float(scaling.scale)
+        rows = data.inputs[name].reshape(-1, data.inputs[name].shape[-1])
+        steps = (rows.max(axis=0) - rows.min(axis=0)) / step
+        coarse = np.flatnonzero((steps > 0) & (steps < LEAST_STEPS))  # one that never moves needs none
+        if len(coarse):
+            least = coarse[steps[coarse].argmin()]
             found.append(
-                f"Input {name!r} has one grid for features on different scales, {1 / (step * scale.max()):.1f} steps "
-                f"to a deviation for feature {int(scale.argmax())} ({len(coarse)} of {len(scale)} have fewer than "
-                f"{LEAST_STEPS}): bring them to one scale before the model instead of in {readers[0].layer.name!r}."
+                f"Input {name!r} has one scale for all features, and {len(coarse)} of {rows.shape[1]} move over "
+                f"fewer than {LEAST_STEPS} of its {2**bits} steps (feature {least} over {steps[least]:.1f}): put a "
+                "keras.layers.Normalization in front, as all that reads the input, which gives each feature a scale "
+                "of its own."
             )
     return found

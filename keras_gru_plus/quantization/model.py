@@ -15,6 +15,8 @@ from ..arithmetic import NEARLY_ONE, Grid
 from ..layer import GRUPlus
 from ..plan import plan_of
 from .cells import FakeQuant, Observing
+from .input_scaling import Scaling
+from .layers.unfolding import is_recurrent, unfolded
 from .network import Call, Network, Value
 from .operators import MATMUL, Operator
 from .recipe import Recipe
@@ -26,22 +28,20 @@ class FakeQuantNetwork(Network):
     """Fake quantization in training and inference; with `training` the ranges follow the data."""
 
     def __init__(self, graph: Network, store: TapStore, training: bool) -> None:
-        super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
+        super().__init__(graph.nodes, graph.inputs, graph.outputs)
         self.store = store
         self.training = training
         self.updating = training and not store.frozen
 
-    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
+    def input(self, name: str, tensor: Any, scaling: Scaling | None) -> Value:
         key = f"{name}/input"
         tap = self.store.tap(key, Grid.LEARNED)
-        tensor = tensor * scale
-        if self.updating:  # first, since it may move the range, in which the input's zero has to be
-            ends = tf.reduce_min(tensor) + shift, tf.reduce_max(tensor) + shift
-            self._update([key], tf.minimum(ends[0], shift)[tf.newaxis], tf.maximum(ends[1], shift)[tf.newaxis])
+        if self.updating:  # first, since it moves the steps
+            scaled = tensor if scaling is None else scaling.apply(tensor)
+            self._update([key], tf.reduce_min(scaled)[tf.newaxis], tf.reduce_max(scaled)[tf.newaxis])
         unit = tap.bound()
-        if shift:
-            step = tf.stop_gradient(unit) / 128.0
-            tensor = tensor + whole_zero_point(shift, step) * step
+        if scaling is not None:
+            tensor = scaling.on_steps(tensor, tf.stop_gradient(unit) / 2.0 ** (tap.bits - 1))
         return Value(tap.fake_quant(tensor) / unit, Grid.UNIT, key, unit)
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
@@ -98,7 +98,7 @@ class ObservingNetwork(Network):
     """Float arithmetic that records the extremes of every learned tap, sample by sample."""
 
     def __init__(self, graph: Network, store: TapStore) -> None:
-        super().__init__(graph.nodes, graph.inputs, graph.outputs, graph.zero_points)
+        super().__init__(graph.nodes, graph.inputs, graph.outputs)
         self.store = store
         self.extremes: dict[str, tuple[Any, Any]] = {}
         self._batch: Any = None
@@ -107,11 +107,9 @@ class ObservingNetwork(Network):
         self._batch = tf.shape(tensors[0])[0]
         return super().run(tensors)
 
-    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
+    def input(self, name: str, tensor: Any, scaling: Scaling | None) -> Value:
         key = f"{name}/input"
-        tensor = self.tap(key, tensor * scale + shift)
-        self._seen(key, *[tf.minimum(0.0, shift) * tf.ones(self._batch)] * 2)  # the input's zero is in its range
-        self._seen(key, *[tf.maximum(0.0, shift) * tf.ones(self._batch)] * 2)
+        tensor = self.tap(key, tensor if scaling is None else scaling.apply(tensor))
         return Value(tensor, Grid.UNIT, key, tf.ones(()))  # a tensor: a unit that will not stay 1
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
@@ -162,11 +160,6 @@ class ObservingNetwork(Network):
         outputs = run_layer(self, arithmetic, call, layer, x, states)
         self.observed(arithmetic)
         return state_values(call.scope, layer, outputs, x, flip)
-
-
-def whole_zero_point(shift: Any, step: Any) -> Any:
-    """The zero point of an input whose values are shifted: a whole number of steps that int8 has."""
-    return tf.clip_by_value(tf.round(shift / step), -128.0, 127.0)
 
 
 def run_layer(q: Network, arithmetic: Any, call: Call, layer: GRUPlus, x: Value, states: list[Value]) -> Any:
@@ -250,8 +243,10 @@ class QuantizedModel(keras.Model):
     def reset_states(self) -> None:
         """Zeros for the states of stateful layers."""
         for layer in self._flatten_layers(include_self=False):
-            if isinstance(layer, GRUPlus) and layer.stateful:
-                layer.reset_state()
+            if is_recurrent(layer) and layer.stateful:
+                # Not with `reset_state`, which does not know that the states of stacked cells are nested.
+                for state in keras.tree.flatten([each.states or [] for each in (layer, *unfolded(layer))]):
+                    state.assign(tf.zeros_like(state.value))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The model's outputs, as the int8 file will compute them."""
@@ -312,8 +307,9 @@ def quantize_aware(model: keras.Model, recipe: Any = "int8") -> QuantizedModel:
 
     Args:
         model: Functional or Sequential model, nested ones too, of the layers in
-            `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus and Bidirectional, Dense, convolutions,
-            BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding, masking.
+            `keras_gru_plus.quantization.layers.LAYERS`: GRUPlus, RNN of GRUPlusCells, Bidirectional, Dense,
+            convolutions, BatchNormalization (which keeps its statistics), pooling, merging, shaping, embedding,
+            masking.
         recipe: "int8", "int8_per_channel", "int16x8" (16-bit activations and states), "none" or "float16" (exactly
             the model given; they differ in the file) or a `Recipe`.
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from .. import activations
 from ..arithmetic import NEARLY_ONE, Grid
+from .input_scaling import Scaling
 from .operators import Operator, scaled_bias
 
 
@@ -138,22 +139,15 @@ class Network:
     Args:
         nodes: layer calls in topological order.
         inputs, outputs: `(name, tensor id)` in the model's order.
-        zero_points: whether an input's grid may have a zero point other than 0 (kernels of 16 bits take none).
     """
 
-    def __init__(
-        self,
-        nodes: list[Node],
-        inputs: list[tuple[str, int]],
-        outputs: list[tuple[str, int]],
-        zero_points: bool = True,
-    ) -> None:
-        self.nodes, self.inputs, self.outputs, self.zero_points = nodes, inputs, outputs, zero_points
+    def __init__(self, nodes: list[Node], inputs: list[tuple[str, int]], outputs: list[tuple[str, int]]) -> None:
+        self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
 
     # -- what a subclass defines -----------------------------------------------------------------
 
-    def input(self, name: str, tensor: Any, scale: float, shift: float) -> Value:
-        """The model input `name` on its grid, which is that of `scale * tensor + shift`."""
+    def input(self, name: str, tensor: Any, scaling: Scaling | None) -> Value:
+        """The model input `name`, scaled, on its grid."""
         raise NotImplementedError
 
     def tap(self, key: str, value: Any, grid: Grid = Grid.LEARNED) -> Any:
@@ -311,7 +305,7 @@ class Network:
             if self.reads_indices(identity):
                 values[identity] = Indices(tensor)
             else:
-                values[identity] = self.input(name, tensor, *scalings.get(identity, (1.0, 0.0)))
+                values[identity] = self.input(name, tensor, scalings.get(identity))
         for node in self.nodes:
             if node.inputs[0] in scalings:  # the input's grid has it
                 values[node.outputs[0]] = values[node.inputs[0]]
@@ -352,8 +346,8 @@ class Network:
         rows = [LAYERS.get(type(node.layer)) for node in self.readers(identity)]
         return bool(rows) and all(row is not None and row.reads_indices for row in rows)
 
-    def scalings(self) -> dict[int, tuple[float, float]]:
-        """Inputs whose only reader treats all values alike: its (scale, shift), folded into the input's grid."""
+    def scalings(self) -> dict[int, Scaling]:
+        """Inputs whose only reader scales and shifts them, alike or by feature: folded into the input's grid."""
         from .layers import LAYERS
 
         found = {}
@@ -362,9 +356,9 @@ class Network:
             row = LAYERS.get(type(readers[0].layer)) if len(readers) == 1 else None
             if row is not None and row.scaling is not None and identity not in (i for _, i in self.outputs):
                 scale, shift = row.scaling(readers[0].layer)
-                one = np.size(scale) == 1 and np.size(shift) == 1 and np.all(np.greater(scale, 0))
-                if one and (self.zero_points or not np.any(shift)):
-                    found[identity] = (float(np.ravel(scale)[0]), float(np.ravel(shift)[0]))
+                alike_in_time = all(np.size(a) in (1, *np.shape(a)[-1:]) for a in (scale, shift))
+                if alike_in_time and np.all(np.greater(scale, 0)):
+                    found[identity] = Scaling.of(scale, shift)
         return found
 
 

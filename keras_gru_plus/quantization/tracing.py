@@ -48,7 +48,6 @@ class Tracer:
             self.nodes,
             [(input_name(tensor), id(tensor)) for tensor in clone.inputs],
             list(zip(names, (self._id(tensor) for tensor in clone.outputs))),
-            zero_points=self.recipe.activation_bits == 8,
         )
 
     def _id(self, tensor: Any) -> int:

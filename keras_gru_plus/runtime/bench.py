@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .grid import dequantize
 from .model import Model, load
 
 #: Percentiles of the times.
@@ -97,10 +98,12 @@ def samples(model: Model, count: int = 64) -> list[Any]:
     generator = np.random.default_rng(0)
     found = []
     for _ in range(count):
-        one = {
-            tensor.name: generator.normal(0, 42 * (tensor.scale or 1 / 42), tensor.shape[1:]).astype(np.float32)
-            for tensor in model.info.inputs
-        }
+        one = {}
+        for tensor in model.info.inputs:
+            values = generator.normal(0, 1, tensor.shape[1:])
+            if tensor.scale is not None:
+                values = dequantize(42 * values, np.array(tensor.scale), np.array(tensor.zero_point))
+            one[tensor.name] = values.astype(np.float32)
         found.append(one if len(one) > 1 else next(iter(one.values())))
     return found
 

@@ -35,15 +35,16 @@ class TensorInfo:
         name: as in Keras; states are `state_<layer>`.
         shape: with the batch of 1.
         dtype: the file's own type, like "int8".
-        scale, zero_point: real = scale * (integer - zero_point); None for floats.
+        scale, zero_point: real = scale * (integer - zero_point); None for floats. Tuples with one for each feature
+            (the last axis) where the model normalizes them one by one; zero points may be far outside of the type.
         position: among the file's inputs or outputs; two outputs may share one.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    scale: float | None
-    zero_point: int | None
+    scale: float | tuple[float, ...] | None
+    zero_point: int | tuple[int, ...] | None
     position: int
 
     @property
@@ -52,13 +53,18 @@ class TensorInfo:
         return self.name.startswith(STATE)
 
     def zero(self) -> np.ndarray[Any, Any]:
-        """Real zero, from which a state starts."""
-        return np.full(self.shape, self.zero_point or 0, self.dtype)
+        """Real zero, from which a state starts, or the integer next to it."""
+        if self.zero_point is None:
+            return np.zeros(self.shape, self.dtype)
+        limits = np.iinfo(self.dtype)
+        points = np.clip(self.zero_point, limits.min, limits.max)
+        return np.broadcast_to(points, self.shape).astype(self.dtype)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON takes them."""
-        fields = ("name", "dtype", "scale", "zero_point")
-        return {"shape": list(self.shape), **{field: getattr(self, field) for field in fields}}
+        fields = ("name", "shape", "dtype", "scale", "zero_point")
+        plain = {field: getattr(self, field) for field in fields}
+        return {field: list(value) if isinstance(value, tuple) else value for field, value in plain.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,11 +178,12 @@ def _check_graph(graph: Table, codes: list[int], buffers: list[int]) -> set[int]
     return found
 
 
-def _scales(tensor: Table) -> tuple[list[float], list[int]]:
+def _scales(tensor: Table) -> tuple[list[float], list[int], int]:
+    """Scales, zero points and the axis that they are along."""
     parameters = tensor.table(4)
     if parameters is None:
-        return [], []
-    return parameters.numbers(2, "<f4"), parameters.numbers(3, "<i8")
+        return [], [], 0
+    return parameters.numbers(2, "<f4"), parameters.numbers(3, "<i8"), parameters.number(6, "i")
 
 
 def _ends(root: Table, graphs: list[Table]) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
@@ -202,16 +209,19 @@ def _info(name: str, tensor: Table, position: int) -> TensorInfo:
     kind = tensor.number(1, "b")
     if kind not in _DTYPES:
         raise ModelError(f"Expected {name!r} to hold numbers, got TFLite's type {kind}.")
-    scales, points = _scales(tensor)
-    quantized = len(scales) == 1 and _DTYPES[kind] in ("int8", "uint8", "int16")
-    return TensorInfo(
-        name,
-        tuple(tensor.numbers(0, "<i4")),
-        _DTYPES[kind],
-        scales[0] if quantized else None,
-        (points[0] if points else 0) if quantized else None,
-        position,
-    )
+    shape = tuple(tensor.numbers(0, "<i4"))
+    scale: Any = None
+    zero_point: Any = None
+    scales, points, axis = _scales(tensor)
+    if scales and _DTYPES[kind] in ("int8", "uint8", "int16"):
+        points = points if len(points) == len(scales) else (points or [0])[:1] * len(scales)
+        if len(scales) == 1:
+            scale, zero_point = scales[0], points[0]
+        elif axis == len(shape) - 1 and len(scales) == shape[-1]:
+            scale, zero_point = tuple(scales), tuple(points)
+        else:
+            raise ModelError(f"Expected {name!r} with one scale, or one for each feature, got {len(scales)}.")
+    return TensorInfo(name, shape, _DTYPES[kind], scale, zero_point, position)
 
 
 def _labels(root: Table) -> tuple[str, ...]:

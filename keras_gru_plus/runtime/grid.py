@@ -13,12 +13,12 @@ class Quantizer:
     """Integers for real values of one shape as TFLite's QUANTIZE gives them: halves away from zero, saturating.
 
     Args:
-        scale, zero_point: real = scale * (integer - zero_point).
+        scale, zero_point: real = scale * (integer - zero_point); numbers, or arrays for each feature (the last axis).
         dtype: of the integers.
         shape: of the result; what is given is broadcast to it.
     """
 
-    def __init__(self, scale: float, zero_point: int, dtype: Any, shape: tuple[int, ...]) -> None:
+    def __init__(self, scale: Any, zero_point: Any, dtype: Any, shape: tuple[int, ...]) -> None:
         limits = np.iinfo(dtype)
         # As arrays: a ufunc turns a Python number into one at every call.
         self._scale = np.array(scale, np.float32)
@@ -27,7 +27,11 @@ class Quantizer:
         )
         self._half = np.array(0.5)
         self._dtype = np.dtype(dtype)
-        self._ratio = np.empty(shape, np.float32)
+        # No QUANTIZE has a zero point far outside of its type; beside one float32 would keep few digits.
+        far = np.any((self._zero_point < limits.min) | (self._zero_point > limits.max))
+        kind = np.float64 if far or self._scale.ndim else np.float32
+        self._scale = self._scale.astype(kind)
+        self._ratio = np.empty(shape, kind)
         # In float64 adding a half is exact: in float32 the number just below .5 would be rounded up.
         self._wide, self._signed = np.empty(shape), np.empty(shape)
         self._flat = self._wide.reshape(-1)

@@ -275,7 +275,7 @@ class _Exit:
         drop = 1 + (one_step and len(shape) > 2 and shape[1] == 1)
         self._shape = shape[drop:] if shape[0] == 1 else shape
         self._scale = None if tensor.scale is None else np.array(tensor.scale, np.float32)
-        self._zero_point = np.array(tensor.zero_point or 0, np.float32)
+        self._zero_point = np.array(0 if tensor.zero_point is None else tensor.zero_point, np.float32)
 
     def __call__(self, results: list[Array], raw: bool) -> Array:
         value = results[self._position].reshape(self._shape)

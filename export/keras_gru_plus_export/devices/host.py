@@ -158,13 +158,20 @@ def versions(python: str | None = None) -> dict[str, str]:
 
 
 def quantize(array: Any, grid: tflite.Grid, dtype: Any = np.int8) -> Array:
-    """Integers for real values as TFLite's QUANTIZE gives them: halves away from zero, saturating."""
+    """Integers for real values as TFLite's QUANTIZE gives them: halves away from zero, saturating.
+
+    Of a grid with several scales each is for a feature, the last axis.
+    """
     values = np.asarray(array, np.float32)
-    return grids.Quantizer(grid.scale, grid.zero_point, dtype, values.shape)(values)
+    several = grid.per_channel
+    scale, zero_point = (grid.scales, grid.zero_points) if several else (grid.scale, grid.zero_point)
+    return grids.Quantizer(scale, zero_point, dtype, values.shape)(values)
 
 
 def dequantize(array: Array, grid: tflite.Grid) -> Array:
-    """Integers on a per-tensor grid as float32."""
+    """Integers as float32; of a grid with several scales each is for a feature, the last axis."""
+    if grid.per_channel or abs(grid.zero_point) > 2**15:  # zero points may be beyond the digits of float32
+        return np.asarray((array - np.array(grid.zero_points, np.float64)) * grid.scales, np.float32)
     return grids.dequantize(array, np.float32(grid.scale), grid.zero_point)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from .context import Context
+from .recording import Recording, load_recording
 
 
 def _standalone(context: Context) -> dict[str, str | bytes]:
@@ -25,11 +27,18 @@ def _esphome(context: Context) -> dict[str, str | bytes]:
     return files(context)
 
 
+def _web(context: Context) -> dict[str, str | bytes]:
+    from .web import files
+
+    return files(context)
+
+
 #: Name for `extras=` and `--with` → its files, by path in the bundle.
 EXTRAS: dict[str, Callable[[Context], dict[str, str | bytes]]] = {
     "c": _standalone,
     "arduino": _arduino,
     "esphome": _esphome,
+    "web": _web,
 }
 
 
@@ -50,6 +59,23 @@ def check_extras(extras: tuple[str, ...], mode: str, target: str, io: str) -> No
         )
 
 
+def recording_for(extras: tuple[str, ...], path: Any, shapes: Iterable[tuple[int | None, ...]]) -> Recording | None:
+    """The recording that extra `web` plays, if one was given, checked with the model's input shapes.
+
+    Raises:
+        ValueError: a recording without `web`; one that cannot be read; a model that the page cannot play.
+    """
+    if "web" not in extras:
+        if path is not None:
+            raise ValueError("Expected extra 'web' for a recording, got it without; add --with web.")
+        return None
+    from .web import check_model
+
+    recording = None if path is None else load_recording(path)
+    check_model(shapes, recording)
+    return recording
+
+
 def extra_files(context: Context, extras: tuple[str, ...], target: str) -> dict[str, str | bytes]:
     """Files of all extras, and of what target `tflm` always has, by path in the bundle.
 
@@ -66,4 +92,4 @@ def extra_files(context: Context, extras: tuple[str, ...], target: str) -> dict[
     return found
 
 
-__all__ = ["EXTRAS", "Context", "check_extras", "extra_files"]
+__all__ = ["EXTRAS", "Context", "Recording", "check_extras", "extra_files", "recording_for"]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .recording import Recording
+
 
 @dataclasses.dataclass(frozen=True)
 class Context:
@@ -20,6 +22,7 @@ class Context:
         labels: class names in the order of the outputs, if any.
         samples: real inputs by name, `(samples, …)`, floats.
         arena: smallest tflite-micro arena on this machine, None where it was not measured.
+        recording: a signal for the page of extra `web`, if one was given.
     """
 
     data: bytes
@@ -28,3 +31,4 @@ class Context:
     labels: list[str] | None
     samples: Mapping[str, np.ndarray[Any, Any]]
     arena: int | None
+    recording: Recording | None = None

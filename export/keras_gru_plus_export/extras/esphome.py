@@ -83,6 +83,8 @@ def broken_rules(data: bytes, mode: str) -> list[str]:
     if len(analysis.inputs) != 1 or analysis.inputs[0].type != "int8" or analysis.inputs[0].shape[-1] != CHANNELS:
         inputs = ", ".join(map(str, analysis.inputs))
         found.append(f"the input must be int8 of {CHANNELS} channels, not {inputs}")
+    elif analysis.inputs[0].grid is not None and analysis.inputs[0].grid.per_channel:
+        found.append("the input must have one scale, which its own features come in, not one for each channel")
     if len(analysis.outputs) != 1 or int(np.prod(analysis.outputs[0].shape)) != 1:
         found.append(f"the output must be one probability, not {', '.join(map(str, analysis.outputs))}")
     elif analysis.outputs[0].grid is None or not analysis.outputs[0].grid.same(Grid((1 / 256,), (-128,))):

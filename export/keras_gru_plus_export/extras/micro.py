@@ -11,7 +11,7 @@ import numpy as np
 from .. import tflite
 from ..analyze import Analysis, analyze
 from ..devices import cortex_m55, cortex_m55_image, host
-from ..standalone.emit import TEMPLATES, c_name
+from ..standalone.emit import TEMPLATES, c_name, c_numbers
 from .context import Context
 
 Array = np.ndarray[Any, Any]
@@ -134,8 +134,9 @@ def _ends(data: bytes) -> list[dict[str, Any]]:
                     "position": entry["position"],
                     "type": _C_TYPES[entry["dtype"]],
                     "state": entry["state"],
-                    "scale": None if grid is None else f"{grid.scale:.9g}f",
-                    "zero_point": entry["zero_point"],
+                    "features": len(grid.scales) if grid is not None and grid.per_channel else 0,
+                    "scale": None if grid is None else c_numbers(grid.scales),
+                    "zero_point": ", ".join(map(str, grid.zero_points)) if grid is not None else 0,
                 }
             )
     for end in found:

@@ -12,11 +12,11 @@ def relabel_inputs(model: ModelT, grids: dict[int, Grid]) -> None:
     """Gives input tensors a new grid; a RESHAPE takes it back to the old one where the graph computes.
 
     A RESHAPE, unlike the operators that compute, may have different grids at its ends; so may the GATHER of a row in
-    a loop that reads nothing else of the input.
+    a loop that reads nothing else of the input. Either may read one with a scale for each feature.
 
     Args:
-        model: with int8 inputs.
-        grids: tensor index → grid.
+        model: with integer inputs.
+        grids: tensor index → grid; several scales are along the last axis.
     """
     graph = model.subgraphs[0]
     for index, wanted in grids.items():
@@ -36,7 +36,7 @@ def relabel_inputs(model: ModelT, grids: dict[int, Grid]) -> None:
                 op.inputs = [inner if i == index else i for i in op.inputs]
             options = tflite.schema.ReshapeOptionsT(newShape=list(tensor.shape))
             graph.operators.insert(0, tflite.new_operator(model, OP.RESHAPE, [index], [inner], options))
-        tflite.set_grid(tensor, wanted.scales, wanted.zero_points)
+        tflite.set_grid(tensor, wanted.scales, wanted.zero_points, wanted.axis)
 
 
 def _in_loop(model: ModelT, graph: SubGraphT, op: OperatorT, index: int, wanted: Grid) -> bool:
@@ -49,7 +49,7 @@ def _in_loop(model: ModelT, graph: SubGraphT, op: OperatorT, index: int, wanted:
         return False
     condition, body = tflite.while_parts(model, op)
     for part, indices in ((graph, op.outputs), (condition, condition.inputs), (body, body.inputs)):
-        tflite.set_grid(part.tensors[indices[k]], wanted.scales, wanted.zero_points)
+        tflite.set_grid(part.tensors[indices[k]], wanted.scales, wanted.zero_points, wanted.axis)
     return True
 
 

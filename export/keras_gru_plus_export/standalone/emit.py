@@ -62,6 +62,12 @@ def c_name(name: str) -> str:
     return found if found[:1].isalpha() else f"n{found}"
 
 
+def c_numbers(values: Iterable[float]) -> str:
+    """Constants of type float, with commas between them."""
+    words = [f"{value:.9g}" for value in values]
+    return ", ".join(f"{word}f" if "." in word or "e" in word else f"{word}.0f" for word in words)
+
+
 class _Emitter:
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.plan = graph, plan
@@ -101,6 +107,7 @@ class _Emitter:
             "sums": self.sums,
             "softmax": self.softmax,
             "labels": labels or [],
+            "numbers": c_numbers,
         }
         source = environment.get_template("standalone.c.j2").render(context)
         header = environment.get_template("standalone.h.j2").render(context)

@@ -7,13 +7,13 @@ from typing import Any
 import keras
 
 from ... import activations
-from ...layer import GRUPlus
 from ...plan import plan_of
 from ..recipe import Recipe
 from . import convolution, dense, embedding, merging, pooling, recurrent, scaling, shaping
 from .convolution import each_channel
 from .merging import combine, side_by_side
 from .table import LAYERS, Row, layer_function, register_layer
+from .unfolding import cells_of, is_recurrent
 
 #: What to do about layers that have no row.
 ADVICE: dict[type, str] = {
@@ -66,8 +66,11 @@ def _needs_eight_bits(layer: Any, row: Row) -> str | None:
         return f"{row.eight_bits}, which has no form for 16-bit activations; use recipe 'int8'"
     layer = getattr(layer, "layer", layer)
     used: list[Any] = [getattr(layer, "activation", None)]
-    if isinstance(layer, GRUPlus):
-        used = [*plan_of(layer.cell, quantized=True).activations]
+    both = isinstance(layer, keras.layers.Bidirectional)
+    directions = [layer.forward_layer, layer.backward_layer] if both else [layer]
+    if all(is_recurrent(each) for each in directions):
+        cells = [cell for each in directions for cell in cells_of(each)]
+        used = [activation for cell in cells for activation in plan_of(cell, quantized=True).activations]
     elif isinstance(layer, keras.layers.LeakyReLU | keras.layers.ELU):
         used = [layer]
     for activation in used:

@@ -1,4 +1,4 @@
-"""Rescaling and Normalization: where all values are treated alike behind an input, part of the input's grid."""
+"""Rescaling and Normalization: right behind an input part of the input's grid."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .timing import each_step
 
 
 def _rescaling(layer: Any) -> tuple[Any, Any]:
-    return np.asarray(layer.scale, np.float32), np.asarray(layer.offset, np.float32)
+    return np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
 
 
 def _normalization(layer: Any) -> tuple[Any, Any]:
     found = (layer.mean, layer.variance) if layer.mean is not None else (layer.adapt_mean, layer.adapt_variance)
     with tf.init_scope():
-        mean, variance = (np.asarray(array, np.float32) for array in found)
+        mean, variance = (np.asarray(array, np.float64) for array in found)
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
     return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
 
@@ -39,7 +39,7 @@ def _scale(q: Network, scope: str, x: Any, scaling: tuple[Any, Any]) -> Value | 
     channels = value.operator.channels(value.kernel) if isinstance(value, Linear) else value.shape[-1]
 
     def wide() -> list[Any]:
-        return [tf.convert_to_tensor(np.broadcast_to(np.squeeze(number), (channels,))) for number in scaling]
+        return [tf.constant(np.broadcast_to(np.squeeze(number), (channels,)), tf.float32) for number in scaling]
 
     return each_channel(q, scope, value, *q.weights(wide))
 
