@@ -242,9 +242,9 @@ NOTE = (
 
 
 LABELS_NOTE = (
-    "Why the zoo is fine-tuned on the float model's answers: on the labels a float model changes as well. Fine-tuned "
-    "in the same way, less the float model before, on the test part in Keras; points of accuracy or % of the error, "
-    "mean of the seeds ± its standard error."
+    "The zoo's fine-tuning on the labels instead of the float model's answers, for the float model (the control) and "
+    "the int8 one, less the float model before, on the test part in Keras; points of accuracy or % of the error, mean"
+    " of the seeds ± its standard error. On labels the float model moves as well, to and fro by seed."
 )
 
 
