@@ -5,6 +5,7 @@ Instruction counts are exact and repeat; they are not cycles.
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import keras
@@ -12,10 +13,15 @@ import numpy as np
 import tables
 
 import keras_gru_plus as kgp
-from keras_gru_plus_export import convert
+from keras_gru_plus_export import convert, tflite
 from keras_gru_plus_export.devices import cortex_m55, host
 
 STEPS, FEATURES, UNITS, PROVEN = 28, 28, 32, 50
+#: Layers → modes, and steps an iteration.
+CASES = {
+    1: (("sequence", 1), ("sequence", 4), ("sequence", 7), ("sequence", 28), ("step", 1)),
+    2: (("sequence", 1), ("sequence", 4), ("step", 1)),
+}
 GATES = {
     "smooth": {},
     "saturating": {"activation": "hard_tanh", "recurrent_activation": kgp.activations.HardSigmoid(0.25)},
@@ -23,22 +29,24 @@ GATES = {
 NOTE = (
     "TFLite Micro with CMSIS-NN, emulated Cortex-M55; target tflm, int8, per-tensor weights, random weights and "
     "biases. Instructions of one time step: in `sequence` a 28th of one invoke, the loop included. kB = 1000 bytes; "
-    "arena as the device reports it. Steps an iteration: option `steps_per_iteration` of `convert`, 1 unless given. "
-    "The device runs one invoke each time it is switched on and reads its inputs one after the other from one place, "
-    "so a `step` file is counted with input and state packed there. Proven: time steps whose int8 outputs are the "
+    "arena as the device reports it. Steps an iteration: option `steps_per_iteration`, 1 unless given. Two layers "
+    "are stacked, with 32 units each. The device runs one invoke each time it is switched on and reads its inputs one "
+    "after the other from one place, so a `step` file is counted with input and state packed there. Proven: time steps whose int8 outputs are the "
     f"tflite-micro wheel's, bit for bit; for `step`, {PROVEN} steps, each with the state that the device gave at the "
     f"one before; for `sequence` with 1 step an iteration, one invoke of a file for {PROVEN} steps."
 )
 
 
-def model_of(variant: str, gates: str) -> kgp.quantization.QuantizedModel:
-    """A quantized model of one layer, its time dimension open."""
+def model_of(variant: str, gates: str, layers: int = 1) -> kgp.quantization.QuantizedModel:
+    """A quantized model of one layer or of several that are stacked, its time dimension open."""
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(0, 1, (64, STEPS, FEATURES)).astype(np.float32)
-    signal = keras.Input((None, FEATURES), name="x")
+    y = signal = keras.Input((None, FEATURES), name="x")
     bias = keras.initializers.RandomNormal(0, 0.3)
-    layer = kgp.GRUPlus(UNITS, variant=variant, bias_initializer=bias, name="layer", **GATES[gates])
-    return kgp.calibrate(kgp.quantize_aware(keras.Model(signal, layer(signal))), x)
+    for number in range(layers, 0, -1):
+        options = {"bias_initializer": bias, "return_sequences": number > 1, **GATES[gates]}
+        y = kgp.GRUPlus(UNITS, variant=variant, name=f"before{number}" if number > 1 else "layer", **options)(y)
+    return kgp.calibrate(kgp.quantize_aware(keras.Model(signal, y)), x)
 
 
 def samples(*shape: int) -> np.ndarray:
@@ -46,11 +54,16 @@ def samples(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).integers(-128, 128, shape).astype(np.int8)
 
 
+def states(data: bytes) -> list[str]:
+    """Names of a file's states."""
+    return [name for name in tflite.signature(tflite.load(data)).inputs if name.startswith("state_")]
+
+
 def counted(data: bytes, mode: str) -> cortex_m55.Run:
     """One invoke, instructions counted."""
     inputs = {"x": samples(1, STEPS if mode == "sequence" else 1, FEATURES)}
     if mode == "step":
-        inputs["state_layer"] = samples(1, UNITS)
+        inputs |= {name: samples(1, UNITS) for name in states(data)}
     return cortex_m55.run(data, inputs, count=True)
 
 
@@ -67,7 +80,7 @@ def proven(model: kgp.quantization.QuantizedModel, data: bytes, mode: str, per_i
     inputs: dict[str, np.ndarray] = {}
     for step in range(PROVEN):
         outputs = cortex_m55.run(data, {"x": x[:, step : step + 1], **inputs}).outputs
-        inputs = {name: outputs[name] for name in ("state_layer",)}
+        inputs = {name: outputs[name] for name in states(data)}
         same({"layer": outputs["layer"]}, {"layer": wanted["layer"][:, step]})
     return PROVEN
 
@@ -83,34 +96,33 @@ def main() -> int:
         print(f"Skipped: {cortex_m55.unavailable() or 'tflite-micro is not installed'}.", file=sys.stderr)
         return 0
     rows, details = [], {}
-    for variant in ("gru", "mgu"):
-        for gates in GATES:
-            model = model_of(variant, gates)
-            for mode, per_iteration in (("sequence", 1), ("sequence", 4), ("step", 1)):
-                timesteps = STEPS if mode == "sequence" else None
-                data = convert(
-                    model, mode=mode, target="tflm", timesteps=timesteps, steps_per_iteration=per_iteration
-                )
-                run = counted(data, mode)
-                steps = STEPS if mode == "sequence" else 1
-                rows.append(
-                    {
-                        "variant": variant,
-                        "gates": gates,
-                        "mode": mode,
-                        "steps an iteration": per_iteration if mode == "sequence" else "–",
-                        "instructions a step": f"{run.instructions / steps / 1000:.1f}k",
-                        "file, kB": f"{len(data) / 1000:.2f}",
-                        "arena, kB": f"{run.arena / 1000:.2f}",
-                        "proven steps": proven(model, data, mode, per_iteration),
-                    }
-                )
-                details[f"{variant} {gates} {mode} {per_iteration}"] = {
-                    "instructions": run.instructions,
-                    "file": len(data),
-                    "arena": run.arena,
-                    "functions": dict(list(run.functions.items())[:12]),
+    for layers, variant, gates in itertools.product((1, 2), ("gru", "mgu"), GATES):
+        model = model_of(variant, gates, layers)
+        for mode, per_iteration in CASES[layers]:
+            timesteps = STEPS if mode == "sequence" else None
+            options = {"mode": mode, "timesteps": timesteps, "steps_per_iteration": per_iteration}
+            data = convert(model, target="tflm", **options)
+            run = counted(data, mode)
+            steps = STEPS if mode == "sequence" else 1
+            rows.append(
+                {
+                    "layers": layers,
+                    "variant": variant,
+                    "gates": gates,
+                    "mode": mode,
+                    "steps an iteration": per_iteration if mode == "sequence" else "–",
+                    "instructions a step": f"{run.instructions / steps / 1000:.1f}k",
+                    "file, kB": f"{len(data) / 1000:.2f}",
+                    "arena, kB": f"{run.arena / 1000:.2f}",
+                    "proven steps": proven(model, data, mode, per_iteration),
                 }
+            )
+            details[f"{layers} {variant} {gates} {mode} {per_iteration}"] = {
+                "instructions": run.instructions,
+                "file": len(data),
+                "arena": run.arena,
+                "functions": dict(list(run.functions.items())[:12]),
+            }
     tables.write("cortex_m55", rows, NOTE, details)
     return 0
 

@@ -199,6 +199,8 @@ BAD: dict[str, tuple[str, str]] = {
     "other window than the model": ("quantized.keras --timesteps 9", "`timesteps` to be the model's 12, got 9"),
     "other window than the data": ("open_quantized.keras --evaluate data.npz --timesteps 9", "9 time steps .*got 12"),
     "no window": ("open_quantized.keras --timesteps 0", "`timesteps` to be 1 or more, got 0"),
+    "steps that do not divide": ("quantized.keras --steps-per-iteration 5", "to divide the steps .*got 5; try 1"),
+    "steps of mode step": ("float.keras --mode step --steps-per-iteration 4", "be 1, or more .*got 4"),
     "labels": ("quantized.keras --evaluate data.npz --labels a,b", "4 labels, one for each output, got 2"),
 }  # fmt: skip
 
@@ -323,10 +325,12 @@ def test_a_float_model_is_exported(files: Path, tmp_path: Path, run: Callable[..
     (tmp_path / "labels.txt").write_text("walk\nrun\n\nrest\n")
     result = run(
         *("export", files / "float.keras", "--calibrate", files / "inputs.npz", "--evaluate", files / "named.npz"),
-        *("--out", out, "--labels", tmp_path / "labels.txt", "--json"),
+        *("--out", out, "--labels", tmp_path / "labels.txt", "--json", "--steps-per-iteration", "4"),
     )
     assert result.code == 0, result.stderr
     report = checked_report(out, result.stdout)
+    (file,) = report["files"]
+    assert (file["steps_per_iteration"], file["analysis"]["loops"][0]["trip_count"]) == (4, 3)
     assert sorted(tree(out)) == ["model.tflite", "report.html", "report.json"]
     assert sorted(tree(tmp_path / "new")) == ["out", "out/model.tflite", "out/report.html", "out/report.json"]
     assert report["labels"] == ["walk", "run", "rest"]

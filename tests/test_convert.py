@@ -216,6 +216,8 @@ def test_steps_of_an_iteration_that_do_not_divide_are_refused() -> None:
         convert(calibrated("gru"), steps_per_iteration=5)
     with pytest.raises(ValueError, match="Expected `steps_per_iteration` to be 1, or more in mode 'sequence', got 0"):
         convert(calibrated("gru"), steps_per_iteration=0)
+    with pytest.raises(ValueError, match=r"`steps_per_iteration` to be 1, or more .*, got 2\.0"):
+        convert(calibrated("gru"), steps_per_iteration=2.0)
     with pytest.raises(ValueError, match="got 2 in mode 'step'"):
         convert(calibrated("gru"), mode="step", steps_per_iteration=2)
 

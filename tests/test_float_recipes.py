@@ -119,8 +119,9 @@ def test_the_command_needs_no_calibration_and_names_the_recipe(tmp_path: Path, c
 
 
 def test_a_saved_float_recipe_exports_without_samples(tmp_path: Path) -> None:
-    report = export(_model("mgu", "none"), tmp_path / "out", target="tflm")
+    report = export(_model("mgu", "none"), tmp_path / "out", target="tflm", steps_per_iteration=4)
     assert report.verification.source == "random"
+    assert report.files[0].analysis.loops[0].trip_count == 3
     assert report.recipe["name"] == "none"
 
 

@@ -154,25 +154,37 @@ def test_a_loop_that_no_number_of_steps_divides_stays() -> None:
     assert (kinds.count("FULLY_CONNECTED"), kinds.count("GATHER"), kinds.count("SPLIT")) == (2 * STEPS, 1, 1)
 
 
-def test_the_plan_places_the_sequence_once_and_nothing_else_there() -> None:
+@pytest.mark.parametrize("change", ["shared_memory", "shared_memory of called steps"])
+def test_the_plan_places_the_sequence_once_and_nothing_else_there(change: str) -> None:
     model = tflite.load(tiny_models.models()["sequence"])
     for first in ("dead_loop_variables", "carried_state", "strip"):
         PASSES[first](model)
-    LATER["shared_memory"](model)
+    LATER[change](model)
     model = tflite.load(tflite.dump(model))
     (entry,) = [entry for entry in model.metadata if tflite.text(entry.name) == NAME]
     _, _, count, *offsets = np.asarray(model.buffers[entry.buffer].data, np.uint8).view(np.int32).tolist()
     sizes = [len(graph.tensors) for graph in model.subgraphs]
     assert count == len(offsets) == sum(sizes)
-    starts = [0, sizes[0], sizes[0] + sizes[1]]
     placed = [
-        (graph, i)
+        (number, i, offset)
         for number, graph in enumerate(model.subgraphs)
         for i in range(len(graph.tensors))
         # As this release reads the entries, and as older ones do.
-        if 0 in (offsets[starts[number] + i], offsets[i]) and not tflite.is_constant(model, graph.tensors[i])
+        for offset in {offsets[sum(sizes[:number]) + i], offsets[i]} - {-1}
+        if not tflite.is_constant(model, graph.tensors[i])
     ]
-    assert [list(graph.tensors[i].shape) for graph, i in placed] == [[1, STEPS, FEATURES]] * 4
+    at_0 = [list(model.subgraphs[number].tensors[i].shape) for number, i, offset in placed if not offset]
+    assert at_0 == [[1, STEPS, FEATURES]] * 4
+    others = [entry for entry in placed if entry[2]]
+    assert all(offset >= STEPS * FEATURES and offset % 16 == 0 for *_, offset in others)
+    if change != "shared_memory":  # every tensor of the step, and no two of an operator at one place
+        step = model.subgraphs[3]
+        places = {i: offset for number, i, offset in others if number == 3}
+        assert len(others) == len(places) == sum(not tflite.is_constant(model, t) for t in step.tensors)
+        assert len(set(places.values())) < len(places)
+        for op in step.operators:
+            around = [places[i] for i in {*op.inputs, *op.outputs, *step.inputs[:1]} if i in places]
+            assert len(set(around)) == len(around) or op is not step.operators[0]
 
 
 # -- graphs by hand --------------------------------------------------------------------------------
