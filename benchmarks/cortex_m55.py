@@ -30,10 +30,11 @@ NOTE = (
     "TFLite Micro with CMSIS-NN, emulated Cortex-M55; target tflm, int8, per-tensor weights, random weights and "
     "biases. Instructions of one time step: in `sequence` a 28th of one invoke, the loop included. kB = 1000 bytes; "
     "arena as the device reports it. Steps an iteration: option `steps_per_iteration`, 1 unless given. Two layers "
-    "are stacked, with 32 units each. The device runs one invoke each time it is switched on and reads its inputs one "
-    "after the other from one place, so a `step` file is counted with input and state packed there. Proven: time steps whose int8 outputs are the "
-    f"tflite-micro wheel's, bit for bit; for `step`, {PROVEN} steps, each with the state that the device gave at the "
-    f"one before; for `sequence` with 1 step an iteration, one invoke of a file for {PROVEN} steps."
+    "are stacked, with 32 units each. The device runs one invoke each time it is switched on and reads its inputs "
+    "one after the other from one place, so a `step` file is counted with input and state packed there. Proven: time "
+    f"steps whose int8 outputs are the tflite-micro wheel's, bit for bit; for `step`, {PROVEN} steps, each with the "
+    "state that the device gave at the one before; for `sequence` with 1 step an iteration, one invoke of a file for "
+    f"{PROVEN} steps."
 )
 
 
