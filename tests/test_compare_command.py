@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from test_compare import arrays
 
 from keras_gru_plus import cli
@@ -143,10 +145,8 @@ def test_a_comparison_from_end_to_end(whole: Path, npz: Path, tmp_path: Path):
         guesses.append([model.step(x) for x in window][-1].argmax())
     assert (np.array(guesses) == test.y).mean() == pytest.approx(result["runtimes"]["litert"])
     # Once more is nothing but reading.
-    start = time.monotonic()
     again = json.loads(run(npz, whole, *TINY, "--json"))
     assert {key: value for key, value in again.items() if key != "times"} == plain
-    assert time.monotonic() - start < 15
 
 
 @pytest.mark.slow
@@ -157,37 +157,51 @@ def test_two_workers_give_the_same_table(whole: Path, npz: Path, tmp_path: Path)
     assert results(out) == results(whole)
 
 
+def in_training(out: Path) -> bool:
+    """Whether a worker is at a model; for a directory in which nothing was killed yet."""
+    if not (out / "study.db").is_file():
+        return False
+    try:
+        study = optuna.load_study(study_name="compare", storage=f"sqlite:///{out / 'study.db'}")
+    except (KeyError, sqlalchemy.exc.OperationalError):  # not there yet, or being made
+        return False
+    return any(trial.state == optuna.trial.TrialState.RUNNING for trial in study.get_trials(deepcopy=False))
+
+
 @pytest.mark.slow
-def test_killed_ten_times_it_gives_the_same_table(whole: Path, npz: Path, tmp_path: Path):
+def test_killed_again_and_again_it_gives_the_same_table(whole: Path, npz: Path, tmp_path: Path):
     rng, out = random.Random(0), tmp_path / "out"
     seconds = float((whole.parent / "seconds").read_text())
-    ends = []
-    for _ in range(10):
+    for kill in range(6):
         process = subprocess.Popen(
             [*COMMAND, str(npz), "--out", str(out), *TINY, "--workers", "2"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        while not kill and not in_training(out):
+            assert process.poll() is None
+            time.sleep(0.05)
         try:
-            ends.append(process.wait(timeout=seconds * rng.uniform(0.3, 0.9)))
+            process.wait(timeout=seconds * rng.uniform(0.3, 0.9) if kill else 0.1)
             break
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            ends.append(process.wait())
-    assert ends[0] == -signal.SIGKILL
+            process.wait()
     run(npz, out, *TINY, "--workers", "2")
     assert results(out) == results(whole)
     study = optuna.load_study(study_name="compare", storage=f"sqlite:///{out / 'study.db'}")
-    given_up = [trial for trial in study.get_trials() if "result" not in trial.user_attrs]
-    assert given_up, "no kill hit a model in training"
+    assert any("result" not in trial.user_attrs for trial in study.get_trials()), "no kill hit a model in training"
 
 
 @pytest.mark.slow
 def test_interrupted_it_writes_what_is_done(npz: Path, tmp_path: Path):
     out = tmp_path / "out"
     command = [*COMMAND, str(npz), "--out", str(out), *TINY, "--workers", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # A shell that started the tests in the background had interrupts ignored, which children inherit.
+    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "preexec_fn": heeds}
+    process = subprocess.Popen(command, text=True, **pipes)
     assert process.stderr is not None
     said = ""
     while "done" not in said:
