@@ -51,7 +51,8 @@ def shared_memory(model: ModelT) -> None:
     first = [[loop.inputs[k], loop.outputs[k]], [condition.inputs[k]], [body.inputs[k]], *([] for _ in steps)]
     orders = []
     for graph, own in zip(model.subgraphs, first, strict=True):
-        order = _order(model, graph, own, plan)
+        # A step's constants come first, so that the numbers of the rest are beyond most of what any graph has.
+        order = _order(model, graph, own, plan, constants_first=not own)
         if order is None:
             return
         orders.append(order)
@@ -61,8 +62,9 @@ def shared_memory(model: ModelT) -> None:
     for graph in steps:
         places = _places(model, graph, size)
         plan |= {starts[3] + index: place for index, place in places.items()}
-    if not _older_releases_agree(model, plan, starts):
-        plan = {number: place for number, place in plan.items() if number < starts[3]}
+    while disputed := _disputed(model, plan, starts):
+        for number in disputed:
+            del plan[number]
     offsets = np.full(starts[-1], _PLANNED_LATER, np.int32)
     offsets[list(plan)] = list(plan.values())
     entries = np.concatenate([np.array([_VERSION, 0, len(offsets)], np.int32), offsets])
@@ -109,17 +111,19 @@ def _aligned(place: int) -> int:
     return -(-place // _ALIGNMENT) * _ALIGNMENT
 
 
-def _older_releases_agree(model: ModelT, plan: dict[int, int], starts: list[int]) -> bool:
-    """Whether no subgraph has at a planned number a tensor that belongs elsewhere or nowhere."""
-    return all(
-        tflite.is_constant(model, tensor) or plan[index] == plan.get(start + index)
+def _disputed(model: ModelT, plan: dict[int, int], starts: list[int]) -> set[int]:
+    """Planned numbers at which older releases would place a tensor that belongs elsewhere or nowhere."""
+    return {
+        index
         for graph, start in zip(model.subgraphs, starts)
         for index, tensor in enumerate(graph.tensors)
-        if index in plan
-    )
+        if index in plan and not tflite.is_constant(model, tensor) and plan[index] != plan.get(start + index)
+    }
 
 
-def _order(model: ModelT, graph: SubGraphT, first: list[int], shared: Collection[int]) -> list[int] | None:
+def _order(
+    model: ModelT, graph: SubGraphT, first: list[int], shared: Collection[int], constants_first: bool
+) -> list[int] | None:
     """Tensors anew: `first`, and constants at the other numbers in `shared`; None without enough of them."""
     constants = [i for i, tensor in enumerate(graph.tensors) if tflite.is_constant(model, tensor)]
     others = [i for i in range(len(graph.tensors)) if i not in first and i not in constants]
@@ -129,7 +133,8 @@ def _order(model: ModelT, graph: SubGraphT, first: list[int], shared: Collection
         if wanted and not constants:
             return None
         # Others before constants where either will do: the constants may be needed further on.
-        order.append(constants.pop(0) if wanted or not others else others.pop(0))
+        spare = constants_first and len(constants) > sum(number > len(order) for number in shared)
+        order.append(constants.pop(0) if wanted or spare or not others else others.pop(0))
     return order
 
 
