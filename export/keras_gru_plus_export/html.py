@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 from markupsafe import Markup
 
 from . import _report_rows as rows
 from . import _report_text as text
 from . import pictures
+from .templating import environment
 
 if TYPE_CHECKING:
     from .report import Report
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +45,9 @@ def render(report: Report) -> str:
     Returns:
         HTML with its style and its pictures inside.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["minus"] = _minus
-    return environment.get_template("report.html.j2").render(
+    templates = environment(escape=True)
+    templates.filters["minus"] = _minus
+    return templates.get_template("report.html.j2").render(
         report=report,
         rows=rows,
         text=text,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from ..html import TEMPLATES, Tile
+from ..html import Tile
+from ..templating import environment
 from .drawing import NAMES, colours, forest, picture
 from .plan import Configuration
 from .show import score_text, stock_lines
@@ -22,19 +22,12 @@ def render(table: Table, plain: Mapping[str, Any]) -> str:
         table: of a comparison.
         plain: what `compare.json` has: data, settings, space, budget, notes.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    templates = environment(escape=True)
     places = {id(row): place for place, row in enumerate([*table.rows, *table.baselines])}
     budget = plain["budget"] or {}
     pictures = {"every model": forest(table, places)}
     pictures |= {NAMES[cost][0]: picture(table, cost, places, budget.get(cost)) for cost in COSTS}
-    return environment.get_template("compare.html.j2").render(
+    return templates.get_template("compare.html.j2").render(
         table=table,
         plain=plain,
         tiles=tiles(table),

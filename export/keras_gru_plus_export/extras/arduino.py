@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import jinja2
 
-from ..standalone.emit import TEMPLATES, c_name
+from ..standalone.emit import c_name
+from ..templating import TEMPLATES
 from . import micro
 from .context import Context
 

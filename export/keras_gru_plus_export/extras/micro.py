@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from .. import tflite
 from ..analyze import Analysis, analyze
 from ..devices import cortex_m55, cortex_m55_image, host
-from ..standalone.emit import TEMPLATES, c_name, c_numbers
+from ..standalone.emit import c_name, c_numbers
+from ..templating import TEMPLATES, environment
 from .context import Context
 
 Array = np.ndarray[Any, Any]
@@ -45,17 +45,10 @@ def files(context: Context) -> dict[str, str | bytes]:
         "runs": next(iter(golden.values())).shape[0],
         "steps": 1 if context.mode == "sequence" else STEPS,
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES / "micro"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    templates = environment(TEMPLATES / "micro", escape=False)
     names = ["model.h", "model.cc", "op_resolver.h", "quantization.h", "golden.h", "main.cc", "CMakeLists.txt"]
     found: dict[str, str | bytes] = {
-        name: environment.get_template(f"{name}.j2").render(values) for name in [*names, "README.md"]
+        name: templates.get_template(f"{name}.j2").render(values) for name in [*names, "README.md"]
     }
     archive = io.BytesIO()
     arrays: dict[str, Any] = golden

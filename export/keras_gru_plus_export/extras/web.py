@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_gru_plus.runtime import file as runtime_file
 
-from ..standalone.emit import TEMPLATES
+from ..templating import TEMPLATES
 from .context import Context
 from .recording import Recording, of_samples
 

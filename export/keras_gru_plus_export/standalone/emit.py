@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
+from ..templating import environment
 from . import fit
 from .graph import End, Graph, read
 from .kernels import ExactSum
@@ -18,7 +17,6 @@ from .plan import Place, Plan, Step, planned, resolve
 from .simplify import arithmetic, simplified
 from .values import Binary, Constant, Joined, Linear, Softmax, Unary, Unsupported, Value
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 #: Longest line of a table.
 _WIDTH = 110
 
@@ -79,14 +77,7 @@ class _Emitter:
 
     def sources(self, labels: list[str] | None) -> Sources:
         steps = [text for step in self.plan.steps for text in self._step(step)]
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,
-        )
+        templates = environment(escape=False)
         states = [end for end, _ in self.graph.states]
         names = {
             "inputs": self._ends(self.graph.inputs, "x"),
@@ -109,8 +100,8 @@ class _Emitter:
             "labels": labels or [],
             "numbers": c_numbers,
         }
-        source = environment.get_template("standalone.c.j2").render(context)
-        header = environment.get_template("standalone.h.j2").render(context)
+        source = templates.get_template("standalone.c.j2").render(context)
+        header = templates.get_template("standalone.h.j2").render(context)
         return Sources(source, header, sum(end.size for end in states), self.plan.scratch, self.bytes)
 
     def _ends(self, ends: list[End], letter: str) -> list[dict[str, Any]]:
