@@ -13,11 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import keras
 import numpy as np
+import sizes
 import tables
 
-import keras_gru_plus as kgp
 from keras_gru_plus_export import convert, tflite
 from keras_gru_plus_export.devices import host
 
@@ -77,16 +76,10 @@ def main() -> int:
         return 2
     vela = sys.argv[1]
     version = subprocess.run([vela, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    x = np.random.default_rng(0).normal(0, 1, (64, 28, 28)).astype(np.float32)
     rows = []
-    hard = {"activation": "hard_tanh", "recurrent_activation": kgp.activations.HardSigmoid(0.25)}
     for variant in ("gru", "mgu"):
-        for gates, options in (("smooth", {}), ("saturating", hard)):
-            keras.utils.set_random_seed(0)
-            signal = keras.Input((28, 28), name="x")
-            bias = keras.initializers.RandomNormal(0, 0.3)
-            layer = kgp.GRUPlus(32, variant=variant, bias_initializer=bias, name="layer", **options)
-            model = kgp.calibrate(kgp.quantize_aware(keras.Model(signal, layer(signal))), x)
+        for gates in sizes.GATES:
+            model = sizes.model_of(variant, gates)
             for mode in ("sequence", "step", "stateful"):
                 named = convert(model, mode=mode, keep_names=True)
                 forms = {"as written": convert(model, mode=mode), "named": named, "one scale": one_scale(named)}

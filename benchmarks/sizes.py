@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tables
@@ -16,26 +18,35 @@ NOTE = (
 )
 
 
-def main() -> None:
+GATES: dict[str, dict[str, Any]] = {
+    "smooth": {},
+    "saturating": {"activation": "hard_tanh", "recurrent_activation": kgp.activations.HardSigmoid(0.25)},
+}
+
+
+def model_of(variant: str, gates: str) -> kgp.QuantizedModel:
+    """A quantized model of one layer."""
+    keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(0, 1, (64, 28, 28)).astype(np.float32)
+    signal = keras.Input((28, 28), name="x")
+    bias = keras.initializers.RandomNormal(0, 0.3)
+    layer = kgp.GRUPlus(32, variant=variant, bias_initializer=bias, name="layer", **GATES[gates])
+    return kgp.calibrate(kgp.quantize_aware(keras.Model(signal, layer(signal))), x)
+
+
+def main() -> None:
+    x = np.random.default_rng(0).normal(0, 1, (1, 28, 28)).astype(np.float32)
     rows = []
     for variant in ("gru", "mgu", "coupled"):  # of all variants, one mode: variants.py
-        for gates, options in (
-            ("smooth", {}),
-            ("saturating", {"activation": "hard_tanh", "recurrent_activation": kgp.activations.HardSigmoid(0.25)}),
-        ):
-            keras.utils.set_random_seed(0)
-            signal = keras.Input((28, 28), name="x")
-            bias = keras.initializers.RandomNormal(0, 0.3)
-            layer = kgp.GRUPlus(32, variant=variant, bias_initializer=bias, name="layer", **options)
-            model = kgp.calibrate(kgp.quantize_aware(keras.Model(signal, layer(signal))), x)
+        for gates in GATES:
+            model = model_of(variant, gates)
             for mode in ("sequence", "step", "stateful"):
                 data = convert(model, mode=mode)
                 flat = tflite.load(data)
                 grid = tflite.grid(flat.subgraphs[0].tensors[tflite.signature(flat).inputs["x"]])
                 assert grid is not None
                 found = analyze(data)
-                arena = host.smallest_arena(data, {"x": host.quantize(x[:1], grid)}, mode)
+                arena = host.smallest_arena(data, {"x": host.quantize(x, grid)}, mode)
                 rows.append(
                     {
                         "variant": variant,
