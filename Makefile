@@ -14,15 +14,23 @@ ifeq ($(shell $(TFLITE_PYTHON) -c 'import sys; print((3, 10) <= sys.version_info
 TFLITE_IF_POSSIBLE := $(TFLITE_STAMP)
 endif
 
+define with_tflite
+if [ -x "$(TFLITE_VENV)/bin/python" ]; then export KGP_TFLITE_RUNTIME_PYTHON="$(abspath $(TFLITE_VENV))/bin/python"; fi
+endef
+
+define trust
+$(with_tflite); PYTHONPATH=tests $(BIN)/python -m trust $(1) $(ARGS)
+endef
+
 # Exit status 5 means that no test was selected, which is no failure.
 define pytest
-if [ -x "$(TFLITE_VENV)/bin/python" ]; then export KGP_TFLITE_RUNTIME_PYTHON="$(abspath $(TFLITE_VENV))/bin/python"; fi; \
+$(with_tflite); \
 $(BIN)/python -m pytest $(1) $(ARGS) || [ $$? -eq 5 ]
 endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test slow notebooks lint docs bench tflite-runtime clean
+.PHONY: help demo test slow notebooks lint docs bench trust trust-long tflite-runtime clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +60,12 @@ docs: $(STAMP) ## build the documentation into build/site
 bench: $(STAMP) ## run the benchmarks and draw the picture of README
 	$(BIN)/python benchmarks/run.py $(ARGS)
 	$(BIN)/python docs/build/overview.py docs/images/overview.svg
+
+trust: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run a drawn sample of the checks of what users rely on; under an hour
+	$(call trust)
+
+trust-long: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run all their cases and keep the counts; many hours
+	$(call trust,--long --write)
 
 tflite-runtime: $(TFLITE_STAMP) ## build the second environment, for tests on the old tflite-runtime
 
