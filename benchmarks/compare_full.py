@@ -1,21 +1,27 @@
 """Every variant, three sizes, smooth and saturating, on watch activity: leave one subject out, subjects 1 to 8.
 
-python benchmarks/compare_full.py [--workers 2] [--folder DIR] [--estimate]. Each subject in turn is the test part,
-the next one validates, six train; means and intervals are over the eight subjects, one seed each. It takes many hours
-and goes on where it was stopped. --estimate trains a few models briefly and says how many.
+python benchmarks/compare_full.py [--units 32 16 64] [--workers 2] [--folder DIR] [--estimate]. Each subject in turn
+is the test part, the next one validates, six train; means and intervals are over the eight subjects, one seed each.
+It takes many hours, goes on where it was stopped, and writes after each number of units. --estimate trains a few
+models briefly and says how many.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
+import io
 import statistics
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import tables
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from keras_gru_plus.datasets import Dataset, Split, watch_activity
@@ -25,9 +31,13 @@ from keras_gru_plus_export.compare.run import compare
 from keras_gru_plus_export.compare.show import Screen, score_text
 from keras_gru_plus_export.devices import cortex_m55
 
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SUBJECTS = range(1, 9)
-UNITS = (16, 32, 64)
-TRAINING = tasks.Training(8, 3, percentile=tasks.WATCH_PERCENTILE, memory=30)
+#: The size that the README's models have comes first.
+UNITS = (32, 16, 64)
+#: Samples from one training window to the next; a window has 100.
+HOP = 25
+TRAINING = tasks.Training(8, 2, percentile=tasks.WATCH_PERCENTILE, memory=30)
 #: Variants that stand for all others in an estimate: two matmuls, one, a smaller one, a scan.
 PROBES = ("gru", "mgu", "fastgrnn0", "mingru")
 #: An epoch with fake quantization in epochs without (benchmarks/training.py).
@@ -43,12 +53,12 @@ def subject_split(data: Dataset, subjects: set[int]) -> Split:
 
 
 def fold(subject: int, folder: Path) -> Path:
-    """A file with one subject to test, the next to validate and six to train, whose windows overlap by 90 %."""
+    """A file with one subject to test, the next to validate and six to train, whose windows overlap."""
     path = folder / f"subject-{subject}.npz"
     if not path.is_file():
         validation = subject % len(SUBJECTS) + 1
         rest = set(SUBJECTS) - {subject, validation}
-        dense, sparse = watch_activity(hop=10), watch_activity()
+        dense, sparse = watch_activity(hop=HOP), watch_activity()
         parts = {"train": subject_split(dense, rest), "validation": subject_split(sparse, {validation})}
         parts["test"] = subject_split(sparse, {subject})
         arrays: dict[str, Any] = {}
@@ -81,35 +91,38 @@ def job_of(path: Path, out: Path, space: plan.Space, training: tasks.Training) -
     )
 
 
-def full_space() -> plan.Space:
+def full_space(units: tuple[int, ...] = UNITS) -> plan.Space:
     """All variants that six channels suit, and Keras' layers."""
     names, _ = plan.variants_of("all", 6, UNITS)
-    return plan.Space((*names, *plan.BASELINES), UNITS, plan.ACTIVATIONS, seeds=1)
+    return plan.Space((*names, *plan.BASELINES), units, plan.ACTIVATIONS, seeds=1)
 
 
-def measure(folder: Path, workers: int) -> None:
-    """Does all folds and writes the table."""
-    found, metric = {}, "accuracy"
-    for subject in SUBJECTS:
-        out = folder / f"subject-{subject}"
-        job = job_of(fold(subject, folder), out, full_space(), TRAINING)
-        task = job.task()
-        outcome = compare(job, task, out, workers, Screen(Console(stderr=True)), [])
-        if outcome.interrupted:
-            sys.exit(130)
-        for run, result in Queue(job, task).results().items():
-            # A subject takes the place of a seed in the mean; the stock export is the same in each.
-            place = run if run.seed == plan.STOCK else dataclasses.replace(run, seed=subject)
-            found[place] = result
-    whole = table.make(found, metric, len(found))
+def measure(folder: Path, workers: int, every: tuple[int, ...]) -> None:
+    """Does all subjects, one number of units after the other, and writes what is there after each."""
+    found: dict[plan.Run, Any] = {}
+    for units in every:
+        for subject in SUBJECTS:
+            out = folder / f"units-{units}" / f"subject-{subject}"
+            job = job_of(fold(subject, folder), out, full_space((units,)), TRAINING)
+            task = job.task()
+            if compare(job, task, out, workers, Screen(Console(stderr=True)), []).interrupted:
+                sys.exit(130)
+            for run, result in Queue(job, task).results().items():
+                # A subject takes the place of a seed in the mean; the stock export is the same in each.
+                found[run if run.seed == plan.STOCK else dataclasses.replace(run, seed=subject)] = result
+        write(table.make(found, "accuracy", len(found)), found)
+
+
+def write(whole: table.Table, found: Mapping[plan.Run, Any]) -> None:
+    """The table, its CSV with every model, and the picture."""
     rows = []
     for row in [*whole.rows, *whole.baselines]:
         costs = {name: row.costs.get(name) for name in ("flash", "ram", "insns")}
         rows.append(
             {
                 "model": str(row.configuration),
-                "float": score_text(row.float, metric),
-                "int8": score_text(row.int8, metric),
+                "float": score_text(row.float, whole.metric),
+                "int8": score_text(row.int8, whole.metric),
                 "to best": table.tie_text(row, whole),
                 "parameters": row.parameters or "",
                 "file, B": costs["flash"] or "",
@@ -120,11 +133,64 @@ def measure(folder: Path, workers: int) -> None:
         )
     note = (
         "Watch activity, leave one subject out: accuracy in %, mean and 95 % interval (Student's t) over subjects 1 "
-        f"to 8, one seed each; {TRAINING.epochs} epochs float, {TRAINING.fine_tuning} fine-tuning. int8 as the file "
-        "of mode step for target tflm computes it, arena and instructions on an emulated Cortex-M55. Tie: the "
-        "interval overlaps the best one's."
+        f"to 8, one seed each; {TRAINING.epochs} epochs float, {TRAINING.fine_tuning} fine-tuning, windows that "
+        f"overlap by {100 - HOP} % to train. int8 as the file of mode step for target tflm computes it, arena and "
+        "instructions on an emulated Cortex-M55. Tie: the interval overlaps the best one's."
     )
-    tables.write("compare_full", rows, note, table.to_json(whole, found)["runs"])
+    tables.write("compare_full", rows, note)
+    (tables.RESULTS / "compare_full.csv").write_text(runs_csv(found), encoding="utf-8")
+    draw(whole, IMAGES / "compare_full.svg")
+
+
+def runs_csv(found: Mapping[plan.Run, Any]) -> str:
+    """A line a run, so that others can test what they want to know."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["variant", "units", "activation", "subject", "accuracy_float", "accuracy_int8", *table.COSTS])
+    for run in sorted(found):
+        result, own = found[run], run.configuration
+        if run.seed != plan.STOCK:
+            scores = [f"{result[kind]:.4f}" if kind in result else "" for kind in ("float", "int8")]
+            costs = [result.get(cost, "") for cost in table.COSTS]
+            writer.writerow([own.variant, own.units, own.activation, run.seed, *scores, *costs])
+    return out.getvalue()
+
+
+def draw(whole: table.Table, path: Path) -> None:
+    """int8 accuracy against instructions and file size, with the fronts and Keras' layers in float."""
+    matplotlib.rcParams["svg.hashsalt"] = "keras-gru-plus"  # the same figures give the same file
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (cost, label) in zip(axes, (("insns", "thousand instructions a step"), ("flash", "kB of file"))):
+        rows = [row for row in whole.rows if row.int8 is not None and row.costs.get(cost)]
+        for kind, colour in zip(plan.ACTIVATIONS, ("tab:blue", "tab:orange")):
+            own = [row for row in rows if row.configuration.activation == kind]
+            places = [row.costs[cost] / 1000 for row in own]
+            axis.plot(places, [100 * row.int8.mean for row in own], "o", ms=4, alpha=0.7, color=colour, label=kind)
+        best = sorted((row for row in rows if cost in row.fronts), key=lambda row: row.costs[cost])
+        corners = [(row.costs[cost] / 1000, 100 * row.int8.mean) for row in best]
+        axis.step(*zip(*corners), where="post", color="gray", linewidth=1)
+        for row, corner in zip(best, corners):
+            name = f"{row.configuration.variant}({row.configuration.units})"
+            axis.annotate(name, corner, (0, 5), textcoords="offset points", fontsize=7, ha="right")
+        for row in whole.baselines:
+            if row.float is not None:
+                axis.axhline(100 * row.float.mean, color="gray", linestyle=":", linewidth=0.8)
+                place = (0.995, 100 * row.float.mean)
+                axis.annotate(
+                    f"{row.configuration}, float",
+                    place,
+                    xycoords=("axes fraction", "data"),
+                    fontsize=6,
+                    ha="right",
+                    va="bottom",
+                )
+        axis.set_xlabel(label)
+        axis.set_xscale("log")
+        axis.grid(alpha=0.2)
+    axes[0].set_ylabel("int8 accuracy, %, mean of 8 subjects")
+    axes[0].legend(fontsize=8, loc="lower right")
+    figure.savefig(path, metadata={"Date": None})
 
 
 def estimate(folder: Path) -> None:
@@ -160,6 +226,7 @@ def estimate(folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--units", type=int, nargs="+", default=UNITS)
     parser.add_argument("--folder", type=Path, default=Path("compare-full"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--estimate", action="store_true")
@@ -168,7 +235,7 @@ def main() -> int:
     if arguments.estimate:
         estimate(arguments.folder)
     else:
-        measure(arguments.folder, arguments.workers)
+        measure(arguments.folder, arguments.workers, tuple(arguments.units))
     return 0
 
 
