@@ -186,7 +186,9 @@ def draw(whole: table.Table, path: Path) -> None:
                     va="bottom",
                 )
         axis.set_xlabel(label)
-        axis.set_xscale("log")
+        axis.set_xscale("log", subs=(1, 1.5, 2, 3, 5, 7))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}")
         axis.grid(alpha=0.2)
     axes[0].set_ylabel("int8 accuracy, %, mean of 8 subjects")
     axes[0].legend(fontsize=8, loc="lower right")
