@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,10 @@ from .check import Check, Counts
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "trust.json"
+#: Columns for a terminal.
+SHOWN = ("check", "cases", "refused", "failed", "minutes", "figures")
 #: Seconds after which a check is ended; none of a sample comes near.
+QUIET = {"CUDA_VISIBLE_DEVICES": "-1", **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
 PATIENCE = {"sample": 3600, "whole": 12 * 3600}
 
 
@@ -47,7 +51,11 @@ def in_child(name: str, cases: int, seed: int, patience: float) -> Counts:
         command = [sys.executable, "-m", "trust", "--only", name, "--cases", str(cases), "--seed", str(seed)]
         try:
             done = subprocess.run(
-                [*command, "--answer", str(answer)], timeout=patience, stdout=subprocess.DEVNULL, check=False
+                [*command, "--answer", str(answer)],
+                timeout=patience,
+                stdout=subprocess.DEVNULL,
+                env=QUIET,
+                check=False,
             )
             if answer.is_file():
                 return Counts(**json.loads(answer.read_text()))
@@ -73,10 +81,10 @@ def row(name: str, check: Check, counts: Counts, seconds: float, seed: int) -> d
 
 def shown(rows: list[dict[str, Any]]) -> Table:
     table = Table()
-    for head in rows[0]:
-        table.add_column(head, overflow="fold")
+    for head in SHOWN:
+        table.add_column(head, justify="left" if head in ("check", "figures") else "right", overflow="fold")
     for each in rows:
-        table.add_row(*map(str, each.values()))
+        table.add_row(*(str(each[head]) for head in SHOWN))
     return table
 
 
