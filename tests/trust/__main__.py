@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "trust.json"
 #: Columns for a terminal.
 SHOWN = ("check", "cases", "refused", "failed", "minutes", "figures")
-#: Seconds after which a check is ended; none of a sample comes near.
+#: What children are told, so that TensorFlow says less.
 QUIET = {"CUDA_VISIBLE_DEVICES": "-1", **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
+#: Seconds after which a check is ended; none of a sample comes near.
 PATIENCE = {"sample": 3600, "whole": 12 * 3600}
 
 
