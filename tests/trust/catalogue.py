@@ -6,7 +6,7 @@ import importlib
 
 from .check import Check
 
-MODULES: tuple[str, ...] = ("soak",)
+MODULES: tuple[str, ...] = ("soak", "compatibility")
 
 
 def checks() -> dict[str, Check]:
