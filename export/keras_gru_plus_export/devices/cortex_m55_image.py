@@ -16,6 +16,8 @@ import sys
 import tempfile
 import zipfile
 
+from keras_gru_plus.atomic import replaced_file
+
 WHEEL = "mlia-ethos-u==0.2.0"
 _IMAGE = (
     "mlia/resources/backends/applications/inference_runner-sse-300-26.03.0-tflm-ethos-U65-Default-noTA/"
@@ -108,9 +110,8 @@ def _fetched() -> bytes:
 def _keep(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that another process sees all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
+    with replaced_file(path) as new:
+        new.write_bytes(content)
 
 
 def prepared(elf: bytes) -> bytes:

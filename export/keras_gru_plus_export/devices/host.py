@@ -5,7 +5,6 @@ An interpreter may abort or hang on a model it does not like: in a child process
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
@@ -40,15 +39,6 @@ class RuntimeFailure(RuntimeError):  # noqa: N818 (what failed is the runtime)
         self.stdout = stdout
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Outputs by signature name, the runtime's version, and seconds for all samples without start-up."""
-
-    outputs: dict[str, Array]
-    version: str
-    seconds: float
-
-
 def run(
     model: bytes,
     inputs: Mapping[str, Array],
@@ -80,27 +70,12 @@ def run(
     Raises:
         RuntimeFailure: The runtime refused the model, crashed or did not finish.
     """
-    return run_timed(model, inputs, runtime=runtime, mode=mode, python=python, arena=arena, timeout=timeout).outputs
-
-
-def run_timed(
-    model: bytes,
-    inputs: Mapping[str, Array],
-    *,
-    runtime: str,
-    mode: str,
-    python: str | None = None,
-    arena: int | None = None,
-    timeout: float = 300,
-) -> Run:
-    """As `run`, with the runtime's version and the seconds it took."""
     _expect("runtime", runtime, RUNTIMES)
     with _Files(model, inputs, mode) as files:
         size = [] if arena is None else ["--arena", str(arena)]
-        answer = _child(runtime, python, timeout, *files.arguments, *size)
+        _child(runtime, python, timeout, *files.arguments, *size)
         with np.load(files.outputs) as archive:
-            outputs = {name: archive[name] for name in archive.files}
-    return Run(outputs, answer["version"], answer["seconds"])
+            return {name: archive[name] for name in archive.files}
 
 
 def smallest_arena(model: bytes, inputs: Mapping[str, Array], mode: str, *, timeout: float = 300) -> int:
