@@ -132,6 +132,26 @@ def _lock(folder: Path) -> int | None:
 
 
 @contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for temporary files; that of a process that is killed is removed by the next one.
+
+    Raises:
+        OSError: no room there, whoever of the block found that.
+    """
+    root = Path(tempfile.gettempdir())
+    try:
+        with workspace(root / "keras-gru-plus") as folder:
+            (folder / NEW).mkdir()
+            yield folder / NEW
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno, f"Expected room for temporary files in {str(root)!r}, got: {error.strerror}; set TMPDIR"
+        ) from None
+
+
+@contextlib.contextmanager
 def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path to write to; the file there takes the place of `path` when the block ends without an error.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tempfile
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+
+from keras_gru_plus.atomic import scratch
 
 #: Parts of a config that say how a model was trained, or where its objects were in memory.
 _VOLATILE = ("compile_config", "shared_object_id")
@@ -76,8 +76,8 @@ def samples_sha256(arrays: Mapping[str, np.ndarray]) -> str:
 
 def archived(model: keras.Model) -> bytes:
     """A `.keras` file without the time at which it was saved."""
-    with tempfile.TemporaryDirectory(prefix="kgp-") as folder:
-        path = Path(folder, "model.keras")
+    with scratch() as folder:
+        path = folder / "model.keras"
         model.save(path)
         out = io.BytesIO()
         with zipfile.ZipFile(path) as saved, zipfile.ZipFile(out, "w") as archive:

@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_gru_plus.atomic import replaced_file
+from keras_gru_plus.atomic import replaced_file, scratch
 from keras_gru_plus.datasets import Split
 from keras_gru_plus.quantization import QuantizedModel, calibrate, quantize_aware
 from keras_gru_plus.runtime.bench import bench
@@ -151,8 +150,8 @@ def _weights(model: keras.Model, configuration: Configuration) -> dict[str, Any]
 
 def _latency(file: bytes) -> float:
     """Median microseconds of an invoke on LiteRT, one thread."""
-    with tempfile.TemporaryDirectory(prefix="kgp-") as folder:
-        path = Path(folder, "model.tflite")
+    with scratch() as folder:
+        path = folder / "model.tflite"
         path.write_bytes(file)
         return bench(str(path), runtime="litert", seconds=TIMING).microseconds["p50"]
 
