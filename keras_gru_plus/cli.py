@@ -1,7 +1,7 @@
 """The command `keras-gru-plus`: each job is imported only when it is asked for.
 
 Exit codes: 0 done, 2 bad input or a job that cannot be done (one message on stderr, no traceback),
-130 interrupted. Set KGP_DEBUG=1 for tracebacks.
+130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Set KGP_DEBUG=1 for tracebacks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import cli_compare, cli_device
+from . import cli_compare, cli_device, cli_signals
 
 app = typer.Typer(
     name="keras-gru-plus",
@@ -192,12 +192,18 @@ def export(
 
 @app.command()
 def inspect(
-    model: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    model: Annotated[Path, typer.Argument(help="A .tflite file, or a directory that export wrote.")],
     operators: Annotated[bool, typer.Option("--operators", help="List every operator in order.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a .tflite file: bytes, operators and types, multiplies, inputs and outputs."""
+    """Show what is in a .tflite file: bytes, operators and types, multiplies, inputs and outputs.
+
+    Of a directory that `export` wrote it checks that every file is there with the SHA-256 in report.json.
+    """
     with _job("edge"):
+        if model.is_dir():
+            _check_bundle(model, as_json)
+            return
         if not model.is_file():
             raise ValueError(f"Expected a .tflite file, got {str(model)!r}, which is no file.")
         from keras_gru_plus_export.analyze import analyze
@@ -244,6 +250,22 @@ for _command in (cli_compare.compare, cli_device.run, cli_device.bench, cli_devi
     app.command()(_command)
 
 
+def _check_bundle(directory: Path, as_json: bool) -> None:
+    from keras_gru_plus_export.contents import check
+
+    report, wrong = check(directory)
+    if wrong:
+        raise ValueError(
+            f"Expected {str(directory)!r} to be as it was written, got: {'; '.join(wrong)}; export it again."
+        )
+    if as_json:
+        typer.echo(json.dumps({key: report.get(key) for key in ("sources", "outputs", "versions")}, indent=2))
+        return
+    for name, digest in report["outputs"].items():
+        typer.echo(f"{digest}  {name}")
+    typer.echo(f"All {len(report['outputs'])} files are as report.json says.")
+
+
 def _columns(variant: str, features: int) -> int:
     """The input of a variant that wants an odd number of columns (values, masks, a time)."""
     return features if variant != "grud" or features % 2 else features + 1
@@ -284,19 +306,29 @@ def _job(*extras: str) -> Iterator[Console]:
             stack.enter_context(_quiet_stderr())
             stack.enter_context(_quiet_loggers())
         console = Console(file=sys.stderr)
+        stack.enter_context(cli_signals.interrupts())
         try:
             yield console
-        except KeyboardInterrupt:
-            console.print("Interrupted; nothing was written.")
-            raise typer.Exit(130) from None
-        except (ValueError, OSError, ImportError, RuntimeError) as error:
+        except KeyboardInterrupt as interrupt:
+            what = "".join(f"; {word}" for word in interrupt.args)
+            console.print(f"Interrupted{_escaped(what)}.", soft_wrap=True, highlight=False)
+            raise typer.Exit(cli_signals.exit_code()) from None
+        except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             if debug:
                 raise
-            message = str(error)
+            message = _words(error)
             if isinstance(error, ModuleNotFoundError):
                 message = f"This command needs {error.name}: pip install 'keras-gru-plus[{','.join(extras)}]'"
             console.print(f"[bold red]error:[/bold red] {_escaped(message)}", soft_wrap=True, highlight=False)
             raise typer.Exit(2) from None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"Expected enough memory, got too little{f': {error}' if str(error) else ''}."
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return error.strerror  # without the number in front
+    return str(error)
 
 
 def _escaped(text: str) -> str:

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from .cli_signals import exit_code
+
 #: What is compared unless the command says otherwise.
 VARIANTS = "gru,mgu,ligru,coupled,fastgrnn0,mingru"
 MOST_WORKERS = 4
@@ -122,7 +124,7 @@ def compare(
                 f"interrupted after {outcome.table.done} of {outcome.table.total} runs; the same command goes on"
             )
     if interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(exit_code())
 
 
 def _job_of(

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from .cli_signals import exit_code
+
 Model = Annotated[Path, typer.Argument(help="A .tflite file.")]
 Runtime = Annotated[str, typer.Option(help="auto, litert, tflite-runtime, tflm, or one of the first two -reference.")]
 Threads = Annotated[int, typer.Option(help="Threads of an invoke; small models are fastest with one.")]
@@ -137,4 +139,4 @@ def _streaming() -> Iterator[Console]:
         except KeyboardInterrupt:
             interrupted = True
     if interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(exit_code())

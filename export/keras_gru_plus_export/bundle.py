@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,13 +12,14 @@ import numpy as np
 from keras_gru_plus.adopt import from_keras, has_keras_gru
 from keras_gru_plus.quantization import QuantizedModel, Recipe, calibrate, quantize_aware
 
-from . import tflite
+from . import contents, tflite
 from .analyze import analyze
 from .convert import ConversionError, check_options, convert, input_shapes
-from .data import Data, DataError, batches_of, check_metric, input_names, joined, load_data, output_names
+from .data import Data, DataError, batches_of, check_metric, data_sha256, input_names, joined, load_data, output_names
 from .devices import host
 from .directory import replaced_directory
 from .extras import Context, Recording, check_extras, extra_files, recording_for
+from .fingerprint import model_sha256
 from .graph import MODES
 from .passes.labels import labelled
 from .report import File, Report, Stage, file_of, versions
@@ -108,11 +108,14 @@ def export(
     played = recording_for(extras, recording, [tuple(tensor.shape) for tensor in model.inputs])
     with replaced_directory(directory, force) as folder:
         keep = CALIBRATION_SAMPLES if evaluation is None else 0
-        quantized, float_model, kept = prepare(
+        sources = {"model": model_sha256(model)}
+        quantized, float_model, kept, calibrated_on = prepare(
             model, recipe, calibration, percentile, max_samples=max_samples, keep=keep, progress=progress
         )
         check_metric(metric, output_names(quantized))
         data, source = samples_for(quantized, evaluation, kept, timesteps, max_samples)
+        sources |= {} if calibrated_on is None else {"calibration": calibrated_on}
+        sources |= {} if source != "evaluation" else {"evaluation": data_sha256(data)}
         progress("converting")
         report, files = build_report(
             quantized,
@@ -128,11 +131,12 @@ def export(
             steps_per_iteration=steps_per_iteration,
             runtime_python=runtime_python,
             names={mode: "model.tflite"},
+            sources=sources,
             progress=progress,
         )
         beside = _beside(files["model.tflite"], report, data, extras, played)
-        write(folder, report, files | beside, progress)
-    return report
+        progress("writing the report")
+        return contents.write(folder, report, files | beside)
 
 
 def _beside(
@@ -154,8 +158,8 @@ def prepare(
     max_samples: int | None = None,
     keep: int = 0,
     progress: Progress = _silent,
-) -> tuple[QuantizedModel, keras.Model, Data | None]:
-    """A quantized model with ranges, the float model it stands for, and the first `keep` samples of `calibration`.
+) -> tuple[QuantizedModel, keras.Model, Data | None, str | None]:
+    """A quantized model with ranges, the float model it stands for, the first `keep` samples, the SHA-256 of all.
 
     Raises:
         ValueError: no calibration data for a model without ranges.
@@ -171,20 +175,20 @@ def prepare(
         adopted = from_keras(model) if has_keras_gru(model) else model
         quantized, float_model = quantize_aware(adopted, recipe), model
     if not quantized.recipe.quantized:
-        return quantized, float_model, None
-    kept = None
+        return quantized, float_model, None, None
+    kept = found = None
     if calibration is not None:
         progress("calibrating")
         batches = batches_of(quantized, calibration, max_samples=max_samples, keep=keep)
         calibrate(quantized, batches, percentile=percentile)
-        kept = joined(batches.kept) if batches.kept else None
+        kept, found = joined(batches.kept) if batches.kept else None, batches.sha256.hexdigest()
     elif not isinstance(model, QuantizedModel):
         raise ValueError(
             f"Expected calibration data for the float model {model.name!r}, got none; pass samples of its inputs "
             "(--calibrate DATA.npz, or .npy)."
         )
     quantized.require_ranges()
-    return quantized, float_model, kept
+    return quantized, float_model, kept, found
 
 
 def samples_for(
@@ -259,6 +263,7 @@ def build_report(
     steps_per_iteration: int = 1,
     title: str | None = None,
     stages: list[Stage] | None = None,
+    sources: dict[str, str] | None = None,
     progress: Progress = _silent,
 ) -> tuple[Report, dict[str, bytes]]:
     """Converts `modes`, verifies them, and returns the report and the bytes by file name."""
@@ -317,20 +322,9 @@ def build_report(
         stages=stages or [],
         warnings=warnings(verification, taps, model, data),
         versions=versions(),
+        sources=sources or {},
     )
     return report, files
-
-
-def write(folder: Path, report: Report, files: dict[str, bytes], progress: Progress = _silent) -> None:
-    """Writes files and report into an existing directory."""
-    from .html import render
-
-    progress("writing the report")
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    report.write_json(folder / "report.json")
-    (folder / "report.html").write_text(render(report), encoding="utf-8")
 
 
 def _can_step(model: QuantizedModel) -> bool:

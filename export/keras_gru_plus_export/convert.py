@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_gru_plus.atomic import scratch
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.model import input_name
 
@@ -103,9 +103,15 @@ def convert(
     module = _Module(model, mode, shapes)
     # One switch for all matmuls: of those that are to have one scale nevertheless a pass makes it.
     per_channel = any(w.per_channel for w in module.expected.kernels.values() if w.kind == "matmul")
-    with tempfile.TemporaryDirectory(prefix="kgp-") as directory:
+    with scratch() as folder:
+        directory = str(folder)
         with _quiet_tensorflow():
-            tf.saved_model.save(module, directory, signatures=module.function)
+            try:
+                tf.saved_model.save(module, directory, signatures=module.function)
+            except tf.errors.OpError as error:
+                raise ConversionError(
+                    f"Expected room for temporary files in {directory!r}, got: {error.message}; set TMPDIR."
+                ) from None
         floats = None if model.recipe.quantized else model.recipe.bits or 32
         kind = {"floats": floats} if floats else {"per_channel": per_channel, "variables": mode == "stateful"}
         raw = worker.shared.convert(directory, **kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -12,6 +13,8 @@ from keras_gru_plus.activations import form_of
 from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.batch import Batch
 from keras_gru_plus.quantization.data import UNSIZED_SAMPLES, Batches, DataError
+
+from .fingerprint import SamplesHash, samples_sha256
 
 METRICS = ("accuracy", "mae")
 #: Layers that keep the values of what they are given.
@@ -41,7 +44,24 @@ class Data:
         return Data(cut, {name: array[:samples] for name, array in self.targets.items()})
 
 
-def batches_of(model: QuantizedModel, source: Any, *, max_samples: int | None = None, keep: int = 0) -> Batches:
+class HashedBatches(Batches):
+    """Batches of which each goes into a hash.
+
+    Attributes:
+        sha256: of the inputs read so far.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.sha256 = SamplesHash()
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            self.sha256.update(batch.inputs)
+            yield batch
+
+
+def batches_of(model: QuantizedModel, source: Any, *, max_samples: int | None = None, keep: int = 0) -> HashedBatches:
     """`source` as batches for a quantized model, with targets.
 
     Args:
@@ -55,7 +75,8 @@ def batches_of(model: QuantizedModel, source: Any, *, max_samples: int | None = 
     """
     if isinstance(source, Data):
         source = (source.inputs, source.targets)
-    return Batches(model, source, outputs=output_names(model), batch_size=256, max_samples=max_samples, keep=keep)
+    outputs = output_names(model)
+    return HashedBatches(model, source, outputs=outputs, batch_size=256, max_samples=max_samples, keep=keep)
 
 
 def load_data(model: QuantizedModel, source: Any, max_samples: int | None = None) -> Data:
@@ -68,6 +89,13 @@ def load_data(model: QuantizedModel, source: Any, max_samples: int | None = None
         return source
     batches = batches_of(model, source, max_samples=max_samples)
     return joined(list(batches), batches.capped)
+
+
+def data_sha256(data: Data) -> str:
+    """SHA-256 of inputs and targets."""
+    return samples_sha256(
+        {f"{part}/{k}": v for part in ("inputs", "targets") for k, v in getattr(data, part).items()}
+    )
 
 
 def joined(batches: list[Batch], capped: bool = False) -> Data:

@@ -9,11 +9,13 @@ import keras
 from keras_gru_plus import cells
 from keras_gru_plus.quantization import calibrate, quantize_aware
 
-from .bundle import build_report, write
+from . import contents
+from .bundle import build_report
 from .compare.tasks import WATCH_PERCENTILE as PERCENTILE
 from .compare.tasks import watch as load
-from .data import Data
+from .data import Data, data_sha256
 from .directory import replaced_directory
+from .fingerprint import archived, model_sha256, samples_sha256
 from .graph import MODES
 from .progress import Progress
 from .report import Report, Stage
@@ -72,11 +74,17 @@ def run(
         stages.append(Stage(f"GRUPlus {variant}, int8, calibrated only", accuracy(quantized, data.test)))
         fine_tune(quantized, data, budget, progress)
         stages.append(Stage(f"GRUPlus {variant}, int8, fine-tuned", accuracy(quantized, data.test)))
+        evaluation = Data({"window": data.test.x}, {"activity": data.test.y})
+        sources = {
+            "model": model_sha256(quantized),
+            "calibration": samples_sha256({"window": data.train.x}),
+            "evaluation": data_sha256(evaluation),
+        }
         progress.say("converting to .tflite: sequence, step, stateful")
         report, files = build_report(
             quantized,
             list(MODES),
-            Data({"window": data.test.x}, {"activity": data.test.y}),
+            evaluation,
             "evaluation",
             target="litert",
             io="int8",
@@ -88,9 +96,9 @@ def run(
             names={mode: f"{mode}.tflite" for mode in MODES},
             title=f"Watch activity, GRUPlus({units}, variant={variant!r})",
             stages=stages,
+            sources=sources,
             progress=progress.say,
         )
-        model.save(folder / "float.keras")
-        quantized.save(folder / "quantized.keras")
-        write(folder, report, files, progress.say)
-    return report
+        progress.say("writing the report")
+        models = {"float.keras": archived(model), "quantized.keras": archived(quantized)}
+        return contents.write(folder, report, files | models)

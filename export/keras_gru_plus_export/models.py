@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import re
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import keras
 
 import keras_gru_plus  # noqa: F401  (registers the layers)
+from keras_gru_plus.atomic import scratch
 from keras_gru_plus.quantization import Recipe
 
 from .keras2 import translate, version_of
@@ -117,8 +117,8 @@ def _loaded(path: Path, version: str | None) -> keras.Model:
     """The model in a file, through a translated copy if Keras 2 wrote it."""
     if not (version and version.startswith("2.")):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
+    with scratch() as folder:
+        copy = folder / path.name
         translate(path, copy)
         return keras.saving.load_model(copy, compile=False, safe_mode=True)
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from .analyze import Analysis
@@ -85,6 +84,9 @@ class Report:
         stages: scores along the way; may be empty.
         warnings: sentences for the user.
         versions: package → version.
+        sources: SHA-256 of what it was made from, see `fingerprint`: "model" as it was given (config and weights),
+            "calibration" (the samples that set the ranges) and "evaluation" (with targets) where there were such.
+        outputs: path in the bundle → SHA-256, of every file beside `report.json`.
     """
 
     title: str
@@ -99,6 +101,8 @@ class Report:
     stages: list[Stage] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    outputs: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, `schema_version` first."""
@@ -116,9 +120,9 @@ class Report:
             "verification": dataclasses.asdict(self.verification),
         }
 
-    def write_json(self, path: Path) -> None:
-        """`report.json`."""
-        path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+    def json_text(self) -> str:
+        """What `report.json` has."""
+        return json.dumps(self.to_json(), indent=2) + "\n"
 
 
 def _plain(value: Any, skip: str = "") -> Any:

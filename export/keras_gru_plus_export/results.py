@@ -31,7 +31,6 @@ class Result:
             output without a metric, share of values within 1 LSB of it.
         largest_lsb, mean_lsb: difference from the fake-quant model in steps of the output's grid.
         largest_difference: from the model, of a file that is in floating point.
-        seconds: for all samples.
         reason: why it did not run.
         outputs: of a model with several outputs, each of them.
     """
@@ -44,7 +43,6 @@ class Result:
     largest_lsb: int | None = None
     mean_lsb: float | None = None
     largest_difference: float | None = None
-    seconds: float | None = None
     reason: str | None = None
     outputs: list[OutputResult] = dataclasses.field(default_factory=list)
 

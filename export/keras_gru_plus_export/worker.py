@@ -50,8 +50,10 @@ class Converter:
         Raises:
             ConversionError: with the converter's own words, or the signal that ended it.
         """
-        with self._lock, tempfile.TemporaryDirectory(prefix="kgp-") as directory:
-            output = Path(directory, "model.tflite")
+        from keras_gru_plus.atomic import scratch  # not in the child, which is started with this file alone
+
+        with self._lock, scratch() as directory:
+            output = directory / "model.tflite"
             request = {
                 "saved_model": saved_model,
                 "output": str(output),

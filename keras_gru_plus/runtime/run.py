@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..atomic import replaced_file
 from .model import Model
 from .rows import Layout, blocks, parsed, signals
 
@@ -180,15 +179,8 @@ def _finish(model: Model, results: list[Any], output: str, form: str, nested: bo
     final = Path(output)
     if not final.parent.is_dir():
         raise ValueError(f"Expected `--output` in a directory that exists, got {output!r}.")
-    with tempfile.NamedTemporaryFile(dir=final.parent, prefix=f".{final.name}-", delete=False) as file:
-        try:
-            if final.suffix == ".npy":
-                np.save(file, next(iter(arrays.values())))
-            else:
-                np.savez(file, **arrays)
-            file.close()
-            Path(file.name).chmod(0o644)
-            os.replace(file.name, final)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with replaced_file(final) as new, new.open("wb") as file:
+        if final.suffix == ".npy":
+            np.save(file, next(iter(arrays.values())))
+        else:
+            np.savez(file, **arrays)

@@ -6,7 +6,11 @@ import importlib
 
 from .check import Check
 
-MODULES: tuple[str, ...] = ("soak", "compatibility")
+MODULES = (
+    "faults",
+    "compatibility",
+    "soak",
+)
 
 
 def checks() -> dict[str, Check]:

@@ -17,6 +17,8 @@ BASELINES = ("keras.GRU", "keras.LSTM", "keras.SimpleRNN")
 ACTIVATIONS = ("smooth", "saturating")
 #: The seed of a run that trains nothing but tries the stock export of a baseline.
 STOCK = -1
+#: In the winner's directory: which run it is.
+WINNER = "winner.json"
 #: Costs that a budget may limit, and the units that each takes.
 _THOUSANDS = {"": 1, "k": 1e3, "M": 1e6}
 _BYTES = {**_THOUSANDS, "B": 1, "kB": 1e3, "MB": 1e6, "KiB": 1024, "MiB": 1024**2}

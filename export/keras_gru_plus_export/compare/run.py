@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+from keras_gru_plus.atomic import replaced_file
+
 from ..worker import describe_exit
 from . import table as tables
 from .job import Job, Queue
 from .page import render
-from .plan import Configuration, Limits, Run
+from .plan import WINNER, Configuration, Limits, Run
 from .pool import Pool, Worker
 from .show import Screen
 from .tasks import Task
@@ -208,9 +209,9 @@ def _replace(pool: Pool, queue: Queue, worker: Worker) -> None:
 
 def _bundle(job: Job, run: Run, sha256: str, out: Path, screen: Screen) -> None:
     """The winner's directory, unless it is there."""
-    mark = out / "winner" / "winner.json"
+    mark = out / "winner" / WINNER
     content = {**run.parameters, "sha256": sha256}
-    if mark.is_file() and json.loads(mark.read_text()) == content:
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == content:
         return
     request = {"run": run.parameters, "sha256": sha256, "out": str(out / "winner")}
     with Pool({"job": job.to_json(), "bundle": request}) as pool, screen.live(0, 1):
@@ -225,11 +226,9 @@ def _bundle(job: Job, run: Run, sha256: str, out: Path, screen: Screen) -> None:
                 if worker.code:
                     raise RuntimeError(f"The winner's bundle failed ({describe_exit(worker.code)}): {worker.words()}")
         screen.count(1, 1)
-    _write(mark, json.dumps(content) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
     """A file that appears whole."""
-    beside = path.with_name(f".{path.name}-{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    with replaced_file(path) as new:
+        new.write_text(text, encoding="utf-8")

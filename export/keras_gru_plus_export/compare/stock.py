@@ -10,12 +10,13 @@ import contextlib
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from keras_gru_plus.atomic import scratch
 
 WAYS = ("from_keras_model", "from_saved_model", "export_litert")
 TIMEOUT = 180
@@ -37,11 +38,11 @@ def attempts(model: Any, inputs: list[np.ndarray[Any, Any]]) -> dict[str, Any]:
 @contextlib.contextmanager
 def kept(model: Any, inputs: list[np.ndarray[Any, Any]]) -> Iterator[Path]:
     """A directory with the model and samples, for `attempt`."""
-    with tempfile.TemporaryDirectory(prefix="kgp-") as folder:
-        model.save(Path(folder, "model.keras"))
+    with scratch() as folder:
+        model.save(folder / "model.keras")
         samples: dict[str, Any] = {f"input{i}": array[:SAMPLES] for i, array in enumerate(inputs)}
-        np.savez(Path(folder, "data.npz"), **samples)
-        yield Path(folder)
+        np.savez(folder / "data.npz", **samples)
+        yield folder
 
 
 def attempt(way: str, files: Path) -> bytes | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import hashlib
-import tempfile
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_gru_plus.atomic import replaced_file, scratch
 from keras_gru_plus.datasets import Split
 from keras_gru_plus.quantization import QuantizedModel, calibrate, quantize_aware
 from keras_gru_plus.runtime.bench import bench
 
+from .. import contents
 from ..bundle import export
 from ..convert import ConversionError, convert
 from ..data import Data, score
+from ..directory import replaced_directory
+from ..fingerprint import archived
 from ..progress import Progress
 from ..training import Budget, fine_tune, fit
 from ..verify import verify
 from . import stock
 from .costs import OUTPUT, WINDOW, Target, file_of, measured, model_of
-from .plan import STOCK, Configuration, Run
+from .plan import STOCK, WINNER, Configuration, Run
 from .tasks import Task
 
 #: Seconds for which LiteRT is timed.
@@ -146,8 +150,8 @@ def _weights(model: keras.Model, configuration: Configuration) -> dict[str, Any]
 
 def _latency(file: bytes) -> float:
     """Median microseconds of an invoke on LiteRT, one thread."""
-    with tempfile.TemporaryDirectory(prefix="kgp-") as folder:
-        path = Path(folder, "model.tflite")
+    with scratch() as folder:
+        path = folder / "model.tflite"
         path.write_bytes(file)
         return bench(str(path), runtime="litert", seconds=TIMING).microseconds["p50"]
 
@@ -171,9 +175,8 @@ def save(trained: Trained, run: Run, models: Path) -> None:
     models.mkdir(parents=True, exist_ok=True)
     for model, path in zip((trained.model, trained.quantized), paths(run, models)):
         if model is not None:
-            with tempfile.TemporaryDirectory(dir=models, prefix=".") as folder:
-                model.save(Path(folder, path.name))
-                Path(folder, path.name).replace(path)
+            with replaced_file(path) as new:
+                new.write_bytes(archived(model))
 
 
 def bundle(run: Run, wanted: str, task: Task, target: Target, models: Path, out: Path, progress: Progress) -> None:
@@ -183,7 +186,7 @@ def bundle(run: Run, wanted: str, task: Task, target: Target, models: Path, out:
         run: the winner.
         wanted: SHA-256 of the file that was measured.
         models: where its models are kept; one trained on another machine is trained again.
-        out: directory, replaced.
+        out: directory, replaced. `WINNER` in it has the run and `wanted`.
 
     Raises:
         ConversionError: the models do not give the file that was measured.
@@ -202,16 +205,17 @@ def bundle(run: Run, wanted: str, task: Task, target: Target, models: Path, out:
             f"Expected the winner, {run}, to give the file that was measured, got another one; "
             "if it was trained on another kind of processor, run the command there."
         )
-    export(
-        quantized,
-        out,
-        mode=target.mode,
-        target=target.target,
-        evaluation=Data({WINDOW: task.data.test.x}, {OUTPUT: task.data.test.y}),
-        labels=list(task.data.classes) or None,
-        metric=task.metric,
-        force=True,
-        progress=progress.say,
-    )
-    for path, name in zip(places, ("float.keras", "quantized.keras")):
-        (out / name).write_bytes(path.read_bytes())
+    with replaced_directory(out, force=True) as folder:
+        report = export(
+            quantized,
+            folder,
+            mode=target.mode,
+            target=target.target,
+            evaluation=Data({WINDOW: task.data.test.x}, {OUTPUT: task.data.test.y}),
+            labels=list(task.data.classes) or None,
+            metric=task.metric,
+            progress=progress.say,
+        )
+        files = {name: path.read_bytes() for path, name in zip(places, ("float.keras", "quantized.keras"))}
+        mark = json.dumps({**run.parameters, "sha256": wanted}) + "\n"
+        contents.write(folder, report, {**files, WINNER: mark.encode()})

