@@ -289,10 +289,14 @@ def _job(*extras: str) -> Iterator[Console]:
         except KeyboardInterrupt:
             console.print("Interrupted; nothing was written.")
             raise typer.Exit(130) from None
-        except (ValueError, OSError, ImportError, RuntimeError) as error:
+        except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             if debug:
                 raise
             message = str(error)
+            if isinstance(error, MemoryError):
+                message = (
+                    f"Expected a job that fits into memory, got one that does not: {message or 'no more memory'}."
+                )
             if isinstance(error, ModuleNotFoundError):
                 message = f"This command needs {error.name}: pip install 'keras-gru-plus[{','.join(extras)}]'"
             console.print(f"[bold red]error:[/bold red] {_escaped(message)}", soft_wrap=True, highlight=False)
