@@ -286,5 +286,5 @@ RECIPES = st.one_of(
         max_size=4,
     ).map(json.dumps),
     st.recursive(ODD, lambda inner: st.lists(inner, max_size=3)).map(json.dumps),
-    st.sampled_from(["[" * 100_000, "1" * 5000, "", "\ufeff{}", '{"bits": 8, "bits": 16}', "{'bits': 8}", "\0"]),
+    st.sampled_from(["[" * 5_000, "1" * 5000, "", "\ufeff{}", '{"bits": 8, "bits": 16}', "{'bits': 8}", "\0"]),
 )

@@ -73,7 +73,7 @@ class Bench:
         self.commands[command[0]] += 1
         self.longest, self.most = max(self.longest, found["seconds"]), max(self.most, found["bytes"])
         if found["wrong"] is not None:
-            counts.fail(f"{' '.join(command)}: {found['wrong']} [{what[:1500]}]")
+            counts.fail(f"{' '.join(command)}: {found['wrong']} [{what[:600]}]")
             if KEEP:
                 place = Path(KEEP, f"{command[0]}-{counts.failed}")
                 place.mkdir(parents=True, exist_ok=True)
