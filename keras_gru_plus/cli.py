@@ -318,7 +318,7 @@ def _quiet_stderr() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
     python_stderr = sys.stderr
-    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(saved), "w") as stderr:
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(saved), "w", errors="backslashreplace") as stderr:
         os.dup2(log.fileno(), 2)
         sys.stderr = stderr
         try:
