@@ -19,7 +19,7 @@ import numpy as np
 from .file import File, ModelError, TensorInfo, read
 
 #: Processor seconds, and bytes beyond those of the started process, that loading a file and a few invokes may take.
-SECONDS, BYTES = 8, 1 << 30
+SECONDS, BYTES = 4, 1 << 30
 #: Seconds of a clock on the wall, where a machine is busy or cannot limit the other.
 PATIENCE = 120
 #: Digests of files that passed in this process, with what they ran on.

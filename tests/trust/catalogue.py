@@ -6,7 +6,7 @@ import importlib
 
 from .check import Check
 
-MODULES: tuple[str, ...] = ("fuzzing",)
+MODULES: tuple[str, ...] = ("fuzzing", "hostile")
 
 
 def checks() -> dict[str, Check]:

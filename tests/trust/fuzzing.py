@@ -53,7 +53,7 @@ class Bench:
     def __init__(self, folder: Path, worker: Worker) -> None:
         self.folder, self.worker, self.counts = folder, worker, Counts()
         self.commands: Counter[str] = Counter()
-        self.longest, self.most = 0.0, 0
+        self.longest, self.most, self.ended = 0.0, 0, 0
 
     def put(self, name: str, content: bytes) -> None:
         """A whole file that stays."""
@@ -71,6 +71,7 @@ class Bench:
         counts.cases += 1
         counts.refused += found["code"] == 2
         self.commands[command[0]] += 1
+        self.ended += "in a trial" in found["error"]
         self.longest, self.most = max(self.longest, found["seconds"]), max(self.most, found["bytes"])
         if found["wrong"] is not None:
             counts.fail(f"{' '.join(command)}: {found['wrong']} [{what[:600]}]")
@@ -89,6 +90,8 @@ class Bench:
     def done(self) -> Counts:
         """The counts, with what was measured."""
         self.counts.figures |= {f"{name} cases": count for name, count in sorted(self.commands.items())}
+        if self.ended:
+            self.counts.figures["trials that the file ended"] = self.ended
         self.counts.figures |= {"longest s": round(self.longest, 1), "most MiB": round(self.most / 2**20)}
         return self.counts
 
