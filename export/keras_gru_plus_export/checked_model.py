@@ -15,6 +15,7 @@ from typing import Any
 
 import h5py
 import keras
+from keras.src.backend.common import global_state
 
 from keras_gru_plus.archives import RATIO, ArchiveError, checked_archive
 
@@ -55,13 +56,7 @@ def check_size(path: Path) -> None:
     config, stored = _opened(path)
     while isinstance(config, dict) and isinstance(config.get("config"), dict) and "source" in config["config"]:
         config = config["config"]["source"]  # of a quantized model, which computes when it is made
-    try:
-        # No variable has a value here.
-        with keras.StatelessScope(initialize_variables=False):
-            model = keras.saving.deserialize_keras_object(_uncompiled(config), safe_mode=True)
-        size = sum(math.prod(variable.shape) * 4 for variable in model.variables)
-    except Exception:  # noqa: BLE001 (Keras will say it again, of the real model)
-        return
+    size = _weight_bytes(config)
     if size > max(SMALL, RATIO * stored):
         raise ArchiveError(f"its layers ask for {size} bytes of weights, and {stored} are stored")
 
@@ -129,6 +124,22 @@ def _check_depth(config: Any) -> None:
         if not level:
             return
     raise ArchiveError(f"its config is more than {DEEPEST} levels deep")
+
+
+def _weight_bytes(config: Any) -> int:
+    """Bytes of all variables that a config would make; of one that is wrong, of those before the fault."""
+    waiting = global_state.get_global_attribute("uninitialized_variables", [])
+    made: list[Any] = []
+    # No variable has a value in this scope: Keras keeps it for later, where it has a list of its own for each thread.
+    global_state.set_global_attribute("uninitialized_variables", made)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            keras.saving.deserialize_keras_object(_uncompiled(config), safe_mode=True)
+    except Exception:  # noqa: BLE001 (Keras will say it again, of the real model)
+        pass
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", waiting)
+    return sum(math.prod(variable.shape) * 4 for variable in made)
 
 
 def _uncompiled(config: Any) -> Any:

@@ -36,7 +36,8 @@ FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_c
 class Worker:
     """A child, started at its first case and again when it died, hung or has grown."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
+        self.temporary = temporary
         self._process: subprocess.Popen[str] | None = None
         self.started = 0
 
@@ -79,6 +80,7 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[str]:
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        self.temporary.mkdir(exist_ok=True)
         self.started += 1
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", __name__],
@@ -86,7 +88,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, **quiet},
+            env={**os.environ, **quiet, "TMPDIR": str(self.temporary)},
         )
         return self._process
 

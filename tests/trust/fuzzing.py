@@ -106,7 +106,7 @@ def _check(
     """A check whose cases hypothesis draws."""
 
     def run(cases: int, seed: int) -> Counts:
-        with tempfile.TemporaryDirectory(prefix="kgp-fuzz-") as folder, Worker() as worker:
+        with tempfile.TemporaryDirectory(prefix="kgp-fuzz-") as folder, Worker(Path(folder, "tmp")) as worker:
             bench = Bench(Path(folder), worker)
             strategy = prepare(bench)
             while bench.counts.cases < cases:  # hypothesis may end early where little can vary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,7 +143,7 @@ def cases(here: Path) -> Iterator[Case]:
 
 
 def _run(count: int, seed: int) -> Counts:
-    with tempfile.TemporaryDirectory(prefix="kgp-fuzz-") as folder, Worker() as worker:
+    with tempfile.TemporaryDirectory(prefix="kgp-fuzz-") as folder, Worker(Path(folder, "tmp")) as worker:
         here = Path(folder)
         bench = Bench(here, worker)
         bench.put("rows.csv", ROWS.encode())
@@ -159,7 +160,6 @@ def _run(count: int, seed: int) -> Counts:
         step = max(1, len(every) // count)
         for name, files, command, text in every[seed % step :: step]:
             _watched(secrets)
-            before = sorted(path.name for path in here.parent.iterdir())
             refused = bench.counts.refused
             bench.try_one(files, command, name, text, planted=str(here / "secret"))
             where = f"{name}: {' '.join(command)}"
@@ -170,9 +170,10 @@ def _run(count: int, seed: int) -> Counts:
                 (here / "canary").unlink(missing_ok=True)
             if seen and any(secret.stat().st_atime > 2 for secret in secrets):
                 bench.counts.fail(f"{where}: another file was read")
-            new = {path.name for path in here.parent.iterdir()} - set(before)
-            if any(name.startswith("kgp") and "fuzz" not in name and "trust" not in name for name in new):
-                bench.counts.figures["left in the temporary directory"] = ", ".join(sorted(new))[:200]
+            if left := sorted(path.name for path in worker.temporary.iterdir()):
+                bench.counts.fail(f"{where}: left {', '.join(left)[:200]} in the temporary directory")
+                shutil.rmtree(worker.temporary)
+                worker.temporary.mkdir()
         return bench.done()
 
 
