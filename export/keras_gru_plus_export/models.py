@@ -132,6 +132,8 @@ def _reason(error: Exception) -> str:
     """What was wrong, and the way out where there is one."""
     # Keras tells the outermost object's whole config first and what was wrong last.
     words = " ".join(str(error).rpartition("Exception encountered:")[2].split())[:300]
+    if isinstance(error, KeyError):
+        return f"it lacks {words}; save it again."
     if "No model config found" in words:
         return "it has weights only; save the whole model with model.save('m.keras')."
     if "OpLambda" in words:  # of Keras 2

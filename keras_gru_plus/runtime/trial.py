@@ -11,6 +11,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from .file import File, ModelError, TensorInfo, read
 
 #: Processor seconds, and bytes beyond those of the started process, that loading a file and a few invokes may take.
-SECONDS, BYTES = 4, 1 << 30
+SECONDS, BYTES = 6, 1 << 30
 #: Seconds of a clock on the wall, where a machine is busy or cannot limit the other.
 PATIENCE = 120
 #: Digests of files that passed in this process, with what they ran on.
@@ -92,8 +93,11 @@ def main() -> None:
         _limit()
         model = Model(file, runtime, threads)
         call = model.predict if model.mode == "sequence" else model.step
+        start = time.process_time()
         for values in invokes([tensor for tensor in file.inputs if not tensor.is_state]):
             call(values, raw=True)
+            if time.process_time() - start > SECONDS / 10:  # a large model on a small machine
+                break
     except ValueError as error:
         sys.stdout.write(str(error))
     except MemoryError:

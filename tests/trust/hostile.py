@@ -98,11 +98,14 @@ def _tflites() -> Iterator[tuple[str, str, bytes]]:
         return tflite.dump(model)
 
     def endless(model: Any) -> None:
-        """The loop counts to its constant, the last of the condition's."""
-        condition = tflite.while_parts(
-            model, next(o for o in model.subgraphs[0].operators if tflite.op_name(model, o) == "WHILE")
-        )[0]
-        tflite.set_constant(model, condition.tensors[condition.operators[0].inputs[1]], np.array(2**31 - 1, np.int32))
+        """The loop counts by zeros."""
+        loop = next(op for op in model.subgraphs[0].operators if tflite.op_name(model, op) == "WHILE")
+        body = tflite.while_parts(model, loop)[1]
+        for tensor in body.tensors:
+            if tflite.type_name(tensor) == "int32" and tflite.is_constant(model, tensor):
+                values = tflite.constant(model, tensor)
+                if values.size == 1 and values.ravel()[0] == 1:
+                    tflite.set_constant(model, tensor, np.zeros_like(values))
 
     def wide(model: Any) -> None:
         for tensor in model.subgraphs[0].tensors:

@@ -91,7 +91,16 @@ LAYERS: dict[str, Callable[[str], Any]] = {
         "StringLookup", {"vocabulary": "http://127.0.0.1:9/words"}
     ),
     "CVE-2025-12058 IntegerLookup": lambda here: _layer("IntegerLookup", {"vocabulary": f"{here}/secret"}),
-    "CVE-2025-12058 TextVectorization": lambda here: _layer("TextVectorization", {"vocabulary": f"{here}/secret"}),
+    "CVE-2025-12058 TextVectorization": lambda here: _layer(
+        "TextVectorization",
+        {
+            "vocabulary": f"{here}/secret",
+            "standardize": "lower",
+            "split": "whitespace",
+            "ngrams": None,
+            "output_mode": "int",
+        },
+    ),
     "CVE-2026-1462 TFSMLayer": lambda here: _layer("TFSMLayer", {"filepath": here, "call_endpoint": "serve"}),
     "TorchModuleWrapper": lambda here: _layer("TorchModuleWrapper", {"module": _code(here)}),
     "another's activation": lambda here: _layer("Dense", {"units": 3, "activation": _function("os", "system")}),
