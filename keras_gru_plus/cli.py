@@ -277,7 +277,10 @@ def _labels(text: str | None) -> list[str] | None:
     path = Path(text)
     # Many labels are too long for a file's name, which is an error of its own.
     if len(text) < 256 and path.is_file():
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"Expected `--labels` to be a text file in UTF-8, got {text!r}: {error}.") from None
     return [label.strip() for label in text.split(",")]
 
 
@@ -343,7 +346,7 @@ def _quiet_stderr() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
     python_stderr = sys.stderr
-    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(saved), "w") as stderr:
+    with tempfile.TemporaryFile() as log, os.fdopen(os.dup(saved), "w", errors="backslashreplace") as stderr:
         os.dup2(log.fileno(), 2)
         sys.stderr = stderr
         try:

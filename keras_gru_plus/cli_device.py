@@ -44,7 +44,7 @@ def run(
         from .runtime.run import run as work
 
         skip = _skips(on_error)
-        loaded = load(model, runtime, threads)
+        loaded = load(model, runtime, threads, trial=True)
         work(loaded, source, output, stream=stream, skip_bad_lines=skip, form=form, say=_say(console))
 
 
@@ -88,13 +88,13 @@ def watch(
         from .runtime.watch import watch as work
 
         skip = _skips(on_error)
-        work(load(model, runtime, threads), source, Console(), _say(console), skip_bad_lines=skip)
+        work(load(model, runtime, threads, trial=True), source, Console(), _say(console), skip_bad_lines=skip)
 
 
 def _here(model: Path, runtime: str, threads: int, seconds: float, rate: float | None) -> dict[str, Any]:
     from .runtime.bench import bench as work
 
-    return work(str(model), runtime=runtime, threads=threads, seconds=seconds, rate=rate).to_json()
+    return work(str(model), runtime=runtime, threads=threads, seconds=seconds, rate=rate, trial=True).to_json()
 
 
 def _on_cortex_m55(model: Path) -> dict[str, Any]:

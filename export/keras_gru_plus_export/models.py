@@ -16,6 +16,7 @@ import keras_gru_plus  # noqa: F401  (registers the layers)
 from keras_gru_plus.atomic import scratch
 from keras_gru_plus.quantization import Recipe
 
+from .checked_model import check_file, check_size
 from .keras2 import translate, version_of
 
 #: How an HDF5 file begins.
@@ -96,17 +97,19 @@ def load_model(path: str | Path) -> keras.Model:
         raise ModelError(
             f"Expected a file that ends in .keras or .h5, got {path.name!r}; save it with model.save('m.keras')."
         )
-    whole = zipfile.is_zipfile(path) if path.suffix == ".keras" else path.read_bytes()[:8] == HDF5
+    with path.open("rb") as file:
+        whole = zipfile.is_zipfile(file) if path.suffix == ".keras" else file.read(8) == HDF5
     if not whole:
         raise ModelError(
             f"Expected a Keras archive, got {str(path)!r}, which is none or damaged; save the model again."
         )
     version = None
     try:
+        check_file(path)
         version = version_of(path)
         model = _loaded(path, version)
     except Exception as error:  # noqa: BLE001 (a damaged archive makes Keras raise nearly anything)
-        by = f", written by Keras {version}" if version and version.startswith("2.") else ""
+        by = f", written by Keras {version}" if isinstance(version, str) and version.startswith("2.") else ""
         raise ModelError(f"Expected a model that Keras can load, got {str(path)!r}{by}: {_reason(error)}") from None
     if not isinstance(model, keras.Model):
         raise ModelError(f"Expected a Keras model in {str(path)!r}, got {type(model).__name__}.")
@@ -115,11 +118,13 @@ def load_model(path: str | Path) -> keras.Model:
 
 def _loaded(path: Path, version: str | None) -> keras.Model:
     """The model in a file, through a translated copy if Keras 2 wrote it."""
-    if not (version and version.startswith("2.")):
+    if not (isinstance(version, str) and version.startswith("2.")):
+        check_size(path)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     with scratch() as folder:
         copy = folder / path.name
         translate(path, copy)
+        check_size(copy)
         return keras.saving.load_model(copy, compile=False, safe_mode=True)
 
 
@@ -127,6 +132,8 @@ def _reason(error: Exception) -> str:
     """What was wrong, and the way out where there is one."""
     # Keras tells the outermost object's whole config first and what was wrong last.
     words = " ".join(str(error).rpartition("Exception encountered:")[2].split())[:300]
+    if isinstance(error, KeyError):
+        return f"it lacks {words}; save it again."
     if "No model config found" in words:
         return "it has weights only; save the whole model with model.save('m.keras')."
     if "OpLambda" in words:  # of Keras 2

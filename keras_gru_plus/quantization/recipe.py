@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,11 +43,13 @@ class Recipe:
     overrides: Any = ()
 
     def __post_init__(self) -> None:
-        if self.bits not in (0, 8, 16):
+        if not isinstance(self.name, str):
+            raise ValueError(f"Expected `name` to be text, got {self.name!r}.")
+        if self.bits not in (0, 8, 16) or type(self.bits) is not int:
             raise ValueError(f"Expected `bits` to be 8, 16 (float16) or 0 (float32), got {self.bits!r}.")
         if self.weights not in WEIGHTS:
             raise ValueError(f"Expected `weights` to be one of {', '.join(WEIGHTS)}, got {self.weights!r}.")
-        if self.activation_bits not in (8, 16):
+        if self.activation_bits not in (8, 16) or type(self.activation_bits) is not int:
             raise ValueError(f"Expected `activation_bits` to be 8 or 16, got {self.activation_bits!r}.")
         if self.activation_bits == 16 and (self.bits != 8 or self.weights != "per_tensor"):
             # The kernels of microcontrollers have no other combination.
@@ -146,7 +148,7 @@ class Recipe:
         """
         try:
             config = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # of digits without an end, of lists inside of lists
             raise ValueError(f"Expected a recipe in JSON, got what is none: {error}.") from None
         if not isinstance(config, dict):
             raise ValueError(f"Expected a recipe as a JSON object, got {type(config).__name__}.")
@@ -193,7 +195,8 @@ def _settings(pattern: str, settings: Mapping[str, Any]) -> tuple[tuple[str, Any
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, since an integer may be too large for a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 RECIPES = {

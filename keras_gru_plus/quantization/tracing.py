@@ -81,12 +81,10 @@ class Tracer:
     def _unfold(self, model: keras.Model, inputs: list[Any], outputs: list[Any]) -> None:
         """Calls the layers of a nested model on `inputs` once more, to see them."""
         functional = functional_model(model)
-        given = keras.tree.pack_sequence_as(functional.input, inputs)
-        inside = keras.models.clone_model(
-            functional, input_tensors=given, clone_function=lambda layer: layer, call_function=self._record
-        )
-        self._kept.append(inside)
-        for outer, inner in zip(outputs, inside.outputs):
+        # Not with clone_model: a model on tensors that are no inputs has copies of them, and of its outputs.
+        inside = keras.tree.flatten(functional._run_through_graph(inputs, call_fn=self._record))
+        self._kept.extend(inside)
+        for outer, inner in zip(outputs, inside):
             self._inner[id(outer)] = self._id(inner)
 
     def _scope(self, name: str) -> str:

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-
-class DataError(ValueError):
-    """Data that cannot be read or does not fit the model."""
-
-
-def read(path: Path) -> Any:
-    """The array of an `.npy` file, left on the disk until it is used, or the arrays of an `.npz` file by their names.
-
-    Raises:
-        DataError: no file, no such file, or arrays of Python objects.
-    """
-    if not path.is_file():
-        raise DataError(f"Expected an .npz or .npy file with data, got {str(path)!r}, which is no file.")
-    try:
-        with path.open("rb") as file:  # numpy would leave that of a damaged archive open
-            if file.read(2) == b"PK":
-                file.seek(0)
-                with np.load(file, allow_pickle=False) as archive:
-                    return {key: archive[key] for key in archive.files}
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # noqa: BLE001 (damaged archives make zipfile, zlib and numpy raise nearly anything)
-        raise DataError(
-            f"Expected a readable .npz archive of plain arrays or an .npy file, got {str(path)!r}: {error}."
-        ) from None
+from ..arrays import DataError, read
 
 
 def array_of(what: str, value: Any) -> np.ndarray:
@@ -108,3 +84,6 @@ def _place(wrong: np.ndarray, first: int, timed: bool) -> str:
     sample, *rest = np.argwhere(wrong)[0]
     step = f", time step {rest[0]}" if timed else ""
     return f"in sample {first + sample}{step} (counted from 0)"
+
+
+__all__ = ["DataError", "array_of", "checked_input", "checked_target", "matches", "read"]

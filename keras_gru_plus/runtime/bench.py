@@ -53,9 +53,15 @@ class Result:
 
 
 def bench(
-    path: str, *, runtime: str = "auto", threads: int = 1, seconds: float = 2.0, rate: float | None = None
+    path: str,
+    *,
+    runtime: str = "auto",
+    threads: int = 1,
+    seconds: float = 2.0,
+    rate: float | None = None,
+    trial: bool = False,
 ) -> Result:
-    """Times invokes for `seconds`, after a warm-up of a tenth of that.
+    """Times invokes for `seconds`, after a warm-up of a tenth of that; `trial` as of `load`, outside of all times.
 
     Raises:
         ValueError: `seconds` or `rate` is not positive; else as `load`.
@@ -63,6 +69,8 @@ def bench(
     for name, value in (("seconds", seconds), ("rate", rate)):
         if value is not None and not value > 0:
             raise ValueError(f"Expected `{name}` to be above 0, got {value}.")
+    if trial:
+        load(path, runtime, threads, trial=True)
     start = time.perf_counter()
     model = load(path, runtime, threads)
     load_ms = 1e3 * (time.perf_counter() - start)

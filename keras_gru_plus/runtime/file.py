@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -231,8 +230,11 @@ def _labels(root: Table) -> tuple[str, ...]:
     for entry in entries:
         if entry.text(0) == LABELS:
             try:
-                labels: Iterable[Any] = json.loads(buffers[entry.number(1, "I")].bytes(0))
-            except ValueError:
+                labels = json.loads(buffers[entry.number(1, "I")].bytes(0))
+            except (ValueError, RecursionError):
                 raise DamagedError("labels that are no JSON") from None
-            return tuple(map(str, labels))
+            if not isinstance(labels, list):
+                raise DamagedError("labels that are no list")
+            # Half of a pair of surrogates cannot be written anywhere.
+            return tuple(str(label).encode("utf-8", "replace").decode() for label in labels)
     return ()

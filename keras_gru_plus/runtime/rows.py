@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +14,10 @@ from .model import Model
 Array = np.ndarray[Any, Any]
 #: Number of a line (from 1) and its values.
 Row = tuple[int, list[float]]
+#: A line of so many characters is too long: it would be thousands of numbers.
+LONGEST_LINE = 1 << 18
+#: The largest number of float32, which models take.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +73,11 @@ def parsed(lines: Iterable[str], columns: int, on_error: Callable[[str], None] |
         if not line.strip():
             continue
         cells = [cell.strip() for cell in line.split(",")]
-        if number == 1 and not any(map(_is_number, cells)):
+        if number == 1 and len(line) < LONGEST_LINE and not any(map(_is_number, cells)):
             continue
         try:
+            if len(line) >= LONGEST_LINE:
+                raise ValueError(f"Expected less than {LONGEST_LINE} characters in line {number}, got more.")
             yield number, _numbers(cells, columns, number)
         except ValueError as error:
             if on_error is None:
@@ -84,7 +89,7 @@ def _numbers(cells: list[str], columns: int, line: int) -> list[float]:
     if len(cells) != columns:
         raise ValueError(f"Expected {columns} columns in line {line}, got {len(cells)}.")
     for position, cell in enumerate(cells, start=1):
-        if not _is_number(cell) or not math.isfinite(float(cell)):
+        if not _is_number(cell) or not abs(float(cell)) <= _LARGEST:
             raise ValueError(f"Expected a finite number in line {line}, column {position}, got {cell[:40]!r}.")
     return [float(cell) for cell in cells]
 
@@ -130,7 +135,9 @@ def signals(array: Array, layout: Layout, mode: str) -> list[Array]:
     if rows % layout.height or (several and mode == "sequence" and rows != layout.height):
         times = "" if several and mode == "sequence" else "a multiple of "
         raise ValueError(f"Expected {times}{layout.height} rows for each invoke, got {rows}.")
-    if not np.isfinite(array).all():
-        where = np.argwhere(~np.isfinite(array))[0].tolist()
+    with np.errstate(over="ignore"):  # too large for float32 is infinite
+        real = array.astype(np.float32)
+    if not np.isfinite(real).all():
+        where = np.argwhere(~np.isfinite(real))[0].tolist()
         raise ValueError(f"Expected finite numbers, got {array[tuple(where)]} at {where}.")
-    return list(array.astype(np.float32)) if several else [array.astype(np.float32)]
+    return list(real) if several else [real]

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import read
 from ..atomic import replaced_file
 from .model import Model
-from .rows import Layout, blocks, parsed, signals
+from .rows import LONGEST_LINE, Layout, blocks, parsed, signals
 
 Array = np.ndarray[Any, Any]
 Say = Callable[[str], None]
@@ -104,11 +105,20 @@ def lines_of(source: str) -> Iterator[Any]:
             sys.stdin.reconfigure(
                 encoding="utf-8", errors="replace"
             )  # noise on a serial line is a bad line, no crash
-        yield iter(sys.stdin.readline, "")
+        yield _limited(sys.stdin)
         return
     _is_file(source)
-    with open(source, encoding="utf-8", errors="replace") as file:
-        yield file
+    with open(source, encoding="utf-8-sig", errors="replace") as file:  # spreadsheets write a byte order mark
+        yield _limited(file)
+
+
+def _limited(file: Any) -> Iterator[str]:
+    """Lines as they come; of one that is too long its beginning, and no more is kept."""
+    while line := file.readline(LONGEST_LINE):
+        rest = line
+        while len(rest) == LONGEST_LINE and not rest.endswith("\n"):
+            rest = file.readline(LONGEST_LINE)
+        yield line
 
 
 def formatted(model: Model, line: int, values: dict[str, Array], form: str) -> str:
@@ -142,10 +152,10 @@ def _is_file(source: str) -> None:
 
 def _loaded(source: str) -> Array:
     _is_file(source)
-    try:
-        return np.asarray(np.load(source, allow_pickle=False))
-    except (EOFError, ValueError) as error:
-        raise ValueError(f"Expected a .npy file with an array of numbers, got {source!r}: {error}.") from None
+    array = read(Path(source))
+    if isinstance(array, dict):
+        raise ValueError(f"Expected a .npy file with one array of numbers, got {source!r}, an archive of several.")
+    return np.asarray(array)
 
 
 def _reset_between(model: Model, samples: list[Array]) -> Iterator[Array]:

@@ -7,6 +7,8 @@ import importlib
 from .check import Check
 
 MODULES = (
+    "fuzzing",
+    "hostile",
     "faults",
     "compatibility",
     "soak",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_gru_plus import datasets
+from keras_gru_plus import arrays, datasets
 from keras_gru_plus.datasets import Dataset, Split
 
 #: Parts of a data set in the order in which a split names them.
@@ -130,8 +129,10 @@ def load(source: str, *, split: str | None = None, standardize: bool = True) -> 
     path = Path(source)
     if path.suffix != ".npz" or not path.is_file():
         raise ValueError(f"Expected data to be one of {', '.join(NAMES)} or a .npz file, got {source!r}.")
-    arrays = _read(path)
-    pieces, note = _parts(path.name, arrays, split)
+    content = arrays.read(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected {path.name} to be a .npz file with several arrays, got a single one.")
+    pieces, note = _parts(path.name, content, split)
     data = _dataset(path.name, pieces)
     if standardize:
         data, note = _standardized(data), note + "; standardized by channel"
@@ -148,14 +149,6 @@ def _task(name: str, data: Dataset, training: Training, note: str) -> Task:
 
     changed: dict[str, Any] = {part: scaled(getattr(data, part)) for part in PARTS}
     return Task(name, dataclasses.replace(data, **changed), unit, training, note)
-
-
-def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return {key: content[key] for key in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Expected {path.name} to be a .npz file of numbers, got: {error}.") from None
 
 
 def _parts(name: str, arrays: Mapping[str, Any], split: str | None) -> tuple[dict[str, tuple[Any, Any]], str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from keras_gru_plus.arrays import read
 
 Array = np.ndarray[Any, Any]
 #: Time steps of samples that stand in for a recording.
@@ -48,11 +50,10 @@ def load_recording(path: str | os.PathLike[str]) -> Recording:
     """
     name = os.fspath(path)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        content = {"x": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"Expected a recording (.npz or .npy), got {name!r}: {reason}.") from None
+        loaded = read(Path(path))
+    except ValueError as error:
+        raise ValueError(f"Expected a recording (.npz or .npy). {error}") from None
+    content = loaded if isinstance(loaded, dict) else {"x": loaded}
     unknown = sorted(set(content) - set(_KEYS))
     if "x" not in content or unknown:
         raise ValueError(
