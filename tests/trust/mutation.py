@@ -1,0 +1,214 @@
+"""Tests notice a single error: one is put into each equation of a cell and each pass, and its own tests must fail."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import functools
+import inspect
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from . import mutants
+from .check import Check, Counts
+from .mutants import Mutant
+
+ROOT = Path(__file__).parents[2]
+CELLS, PASSES = "keras_gru_plus/cells", "export/keras_gru_plus_export/passes"
+COPIED = ("keras_gru_plus", "export", "tests", "examples/web")
+#: Times as long as without an error, and seconds beyond, after which a run counts as one that does not end.
+PATIENCE, SPARE = 6, 30
+
+#: Errors after which the code computes the same, or which no result can depend on, each with the reason.
+EQUIVALENT: dict[str, str] = {}
+
+#: Tests of a file other than those of its folder.
+CELL_TESTS = ("tests/test_cells.py",)
+BASE_TESTS = ("tests/test_cells.py", "tests/test_layer.py", "tests/test_catalogue.py")
+PASS_TESTS = ("tests/test_passes.py",)
+MORE_PASS_TESTS: dict[str, tuple[str, ...]] = {}
+
+
+class Runs:
+    """A copy of the source tree and a process in it that runs tests; a context.
+
+    Args:
+        models: modules of tests whose models are converted once for all runs.
+    """
+
+    def __init__(self, *models: str) -> None:
+        self._models = models
+        self._seconds: dict[tuple[Any, ...], float] = {}
+
+    def __enter__(self) -> Runs:
+        self._folder = tempfile.TemporaryDirectory(prefix="kgp-mutants-")
+        copy = Path(self._folder.name)
+        for name in COPIED:
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        environment = {
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "OMP_NUM_THREADS": "1",
+        }
+        paths = (copy, copy / "export", copy / "tests")
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+        self._process = subprocess.Popen(
+            [sys.executable, str(copy / "tests" / "trust" / "forking.py"), *self._models],
+            cwd=copy,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def run(self, tests: Iterable[str], words: Iterable[str], mutant: Mutant | None = None) -> str:
+        """ "passed", "failed", "crashed" or "endless".
+
+        Raises:
+            AssertionError: if the tests do not pass without an error.
+        """
+        key = (tuple(tests), tuple(words))
+        if mutant is not None and key not in self._seconds:
+            self.run(*key)
+        timeout = 900.0 if mutant is None else PATIENCE * self._seconds[key] + SPARE
+        request = {"tests": key[0], "words": key[1], "timeout": timeout}
+        if mutant is not None:
+            request |= {"path": mutant.path, "source": mutant.source}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        code = answer["code"]
+        outcome = "endless" if code is None else {0: "passed", 1: "failed"}.get(code, "crashed")
+        if mutant is None:
+            assert outcome == "passed", f"{key} without an error: {outcome}\n{answer['log']}"
+            self._seconds[key] = answer["seconds"]
+        return outcome
+
+
+def of_cells() -> list[Mutant]:
+    """Every error in a file of cells."""
+    return list(_of(CELLS, mutants.of_cells))
+
+
+def of_passes() -> list[Mutant]:
+    """Every error in a file of passes."""
+    return list(_of(PASSES, mutants.of_passes))
+
+
+def _of(folder: str, points: Any) -> Iterator[Mutant]:
+    for file in sorted((ROOT / folder).glob("*.py")):
+        path = str(file.relative_to(ROOT))
+        yield from (each for each in mutants.mutants(path, file.read_text(), points) if str(each) not in EQUIVALENT)
+
+
+def drawn(found: list[Mutant], cases: int, seed: int) -> list[Mutant]:
+    """So many of them, each file and each class in one before any has two, in the order of the files."""
+    generator = random.Random(seed)
+    groups = collections.defaultdict(list)
+    for place, each in enumerate(found):
+        groups[each.path, each.scope.partition(".")[0] if each.path.startswith(CELLS) else ""].append(place)
+    for group in groups.values():
+        generator.shuffle(group)
+    rounds = [
+        group[turn]
+        for turn in range(max(map(len, groups.values())))
+        for group in groups.values()
+        if turn < len(group)
+    ]
+    return [found[place] for place in sorted(rounds[:cases])]
+
+
+@functools.cache
+def variants_of(path: str) -> dict[str, list[str]]:
+    """Class of a file of cells → the variants that are it or inherit from it; "" → all variants that the file has."""
+    from keras_gru_plus.cells import VARIANTS
+
+    module = f"keras_gru_plus.cells.{Path(path).stem}"
+    tree = ast.parse((ROOT / path).read_text())
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    found = {
+        name: [
+            v
+            for v, cell in VARIANTS.items()
+            if (module, name) in {(c.__module__, c.__name__) for c in inspect.getmro(cell)}
+        ]
+        for name in names
+    }
+    return found | {"": sorted({variant for own in found.values() for variant in own})}
+
+
+def tests_of_cells(mutant: Mutant) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Files of tests, and the variants whose tests are run."""
+    stem = Path(mutant.path).stem
+    if stem in ("base", "__init__"):
+        return BASE_TESTS, ("gru", "mgu", "qrnn", "fastgrnn", "grud")
+    own = variants_of(mutant.path)
+    return CELL_TESTS, tuple(own.get(mutant.scope.partition(".")[0], own[""]))
+
+
+def tests_of_passes(mutant: Mutant) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Files of tests, those of passes for all but a few."""
+    return MORE_PASS_TESTS.get(Path(mutant.path).stem, PASS_TESTS), ()
+
+
+def _checked(found: list[Mutant], tests_of: Any, cases: int, seed: int, *models: str) -> Counts:
+    counts, outcomes = Counts(), collections.Counter[str]()
+    with Runs(*models) as runs:
+        for mutant in drawn(found, cases, seed):
+            outcome = runs.run(*tests_of(mutant), mutant)
+            counts.cases += 1
+            outcomes[outcome] += 1
+            if outcome == "passed":
+                counts.fail(f"survived: {mutant} (line {mutant.line})")
+            if log := os.environ.get("KGP_TRUST_LOG"):
+                with Path(log).open("a") as file:
+                    file.write(f"{outcome}: {mutant} (line {mutant.line})\n")
+    counts.figures = {
+        "of": len(found),
+        "noticed": counts.cases - counts.failed,
+        "of these by a crash": outcomes["crashed"],
+        "without an end": outcomes["endless"],
+    }
+    return counts
+
+
+def cells(cases: int, seed: int) -> Counts:
+    """An error in the equations of cells, and the tests of the variants that have it."""
+    return _checked(of_cells(), tests_of_cells, cases, seed)
+
+
+def passes(cases: int, seed: int) -> Counts:
+    """An error in a pass, and the tests of passes."""
+    return _checked(of_passes(), tests_of_passes, cases, seed, "tiny_models")
+
+
+CHECKS = {
+    "mutants of cells": Check(
+        "The tests of a variant fail after any single error in its equation.", cells, quick=0, sample=50, whole=2000
+    ),
+    "mutants of passes": Check(
+        "The tests of passes fail after any single error in one of them.", passes, quick=0, sample=30, whole=2000
+    ),
+}
