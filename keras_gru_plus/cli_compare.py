@@ -23,8 +23,8 @@ def compare(
     data: Annotated[
         str,
         typer.Argument(
-            help="digits, watch, spoken, ecg, keywords, demand, or a .npz file with x_train, y_train, x_test, y_test "
-            "(x_validation, y_validation), or with x, y and --split."
+            help="digits, watch, spoken, mnist, ecg, keywords, demand, or a .npz file with x_train, y_train, x_test, "
+            "y_test (x_validation, y_validation), or with x, y and --split."
         ),
     ] = "digits",
     out: Annotated[Path, typer.Option(help="Directory for the results; an earlier comparison in it goes on.")] = Path(

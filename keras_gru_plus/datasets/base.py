@@ -23,8 +23,9 @@ class Split:
     """Windows of one part of a data set, in the order of the recordings.
 
     Args:
-        x: Windows, `(n, timesteps, features)` float32.
-        y: Class of each window, `(n,)` int64; or what is to be forecast, `(n, horizon)` float32.
+        x: Windows, `(n, timesteps, features)` float32; of a text, `(n, timesteps)` int32.
+        y: Class of each window, `(n,)` int64, or of each time step, `(n, timesteps)`; or what is to be forecast,
+            `(n, horizon)` float32.
         subject: Person that each window was recorded from, `(n,)` int64; None where the source does not say.
     """
 
@@ -70,12 +71,17 @@ class Dataset:
         A device must do the same to its readings, so both are kept in the result.
 
         Raises:
-            ValueError: If the data is standardized already.
+            ValueError: If the data is standardized already, is symbols, or has a channel that never changes.
         """
         if self.mean is not None:
             raise ValueError("Expected a data set in its own units, got one that is standardized already")
+        if not self.channels:
+            raise ValueError("Expected a data set of measurements, got symbols; try an Embedding")
         mean = self.train.x.mean((0, 1), dtype=np.float64).astype(np.float32)
         std = self.train.x.std((0, 1), dtype=np.float64).astype(np.float32)
+        constant = [channel.name for channel, deviation in zip(self.channels, std) if deviation == 0]
+        if constant:
+            raise ValueError(f"Expected channels that vary over the train part, got constant {', '.join(constant)}")
 
         def scaled(split: Split) -> Split:
             return dataclasses.replace(split, x=(split.x - mean) / std)

@@ -66,7 +66,8 @@ def ecg() -> Dataset:
         licence="NOASSERTION",
         citation=(
             "A. L. Goldberger et al.: PhysioBank, PhysioToolkit, and PhysioNet. Circulation 101(23), 2000, "
-            "e215-e220. doi:10.1161/01.cir.101.23.e215. Y. Chen, E. Keogh, B. Hu et al.: The UCR Time Series "
-            "Classification Archive, 2015"
+            "e215-e220. doi:10.1161/01.cir.101.23.e215. Y. Chen et al.: A General Framework for Never-Ending "
+            "Learning from Time Series Streams. Data Mining and Knowledge Discovery 29(6), 2015, 1622-1664. "
+            "Y. Chen, E. Keogh, B. Hu et al.: The UCR Time Series Classification Archive, 2015"
         ),
     )

@@ -96,6 +96,7 @@ _BUILT_IN: dict[str, tuple[Callable[[], Dataset], Training, str]] = {
         Training(20, 4, 1e-2),
         "24 frames of each recording, standardized by channel",
     ),
+    "mnist": (datasets.mnist_rows, Training(20, 5), "pixels from -1 to 1"),
     "ecg": (datasets.ecg, Training(40, 10), "beats of mean 0 and deviation 1"),
     "keywords": (lambda: datasets.keywords().standardized(), Training(20, 5), "standardized by channel"),
     "demand": (lambda: datasets.demand().standardized(), Training(20, 5), "standardized by channel"),
