@@ -46,17 +46,15 @@ TIMEOUT = 240
 def stock(steps: int, features: int, units: int, way: str, out: str) -> None:
     """Convert `keras.layers.GRU` in this process: way "float" or, unrolled, "int8"."""
     import keras
-    import tensorflow as tf
+
+    from keras_gru_plus_export import tf_lite
 
     signal = keras.Input(batch_shape=(1, steps, features))
     model = keras.Model(signal, keras.layers.GRU(units, unroll=way == "int8")(signal))
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter = tf_lite.from_keras(model)
     if way == "int8":
         samples = np.random.default_rng(0).normal(0, 1, (16, 1, steps, features)).astype(np.float32)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([sample] for sample in samples)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
+        tf_lite.calibrate(converter, lambda: ([sample] for sample in samples))
     Path(out).write_bytes(converter.convert())
 
 

@@ -38,6 +38,8 @@ def write(folder: pathlib.Path) -> None:
     import numpy as np
     import tensorflow as tf
 
+    from keras_gru_plus_export import tf_lite
+
     rng = np.random.default_rng(0)
 
     def weights(*shape: int) -> tf.Tensor:
@@ -105,12 +107,12 @@ def write(folder: pathlib.Path) -> None:
         with tempfile.TemporaryDirectory() as saved:
             function = getattr(model, name.removesuffix("_float"))
             tf.saved_model.save(model, saved, signatures=function.get_concrete_function())
-            converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter = tf_lite.from_saved_model(saved)
+            tf_lite.optimize(converter)
             converter.exclude_conversion_metadata = True
             converter._experimental_variable_quantization = name == "stateful"
             if not name.endswith("_float"):
-                converter.inference_input_type = converter.inference_output_type = tf.int8
+                tf_lite.int8_ends(converter)
             (folder / f"{name}.tflite").write_bytes(converter.convert())
 
 

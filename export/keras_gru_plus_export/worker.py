@@ -157,10 +157,12 @@ atexit.register(shared.close)
 def _convert(request: dict[str, Any]) -> None:
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(request["saved_model"])
+    from keras_gru_plus_export import tf_lite  # by its full name: this file runs as a script
+
+    converter = tf_lite.from_saved_model(request["saved_model"])
     converter.exclude_conversion_metadata = True
     if request["floats"] == 16:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        tf_lite.optimize(converter)
         converter.target_spec.supported_types = [tf.float16]
     if request["floats"] is None:
         _quantize(converter, request)
@@ -169,10 +171,10 @@ def _convert(request: dict[str, Any]) -> None:
 
 def _quantize(converter: Any, request: dict[str, Any]) -> None:
     """Quantizes weights; activations already have their fake-quants. Never its calibrator, which crashes."""
-    import tensorflow as tf
+    from keras_gru_plus_export import tf_lite
 
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
+    tf_lite.optimize(converter)
+    tf_lite.int8_ends(converter)
     converter._experimental_disable_per_channel_quantization_for_dense_layers = not request["per_channel"]
     converter._experimental_variable_quantization = request["variables"]
 

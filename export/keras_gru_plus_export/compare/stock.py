@@ -113,6 +113,8 @@ def _child(way: str, path: str, data: str, out: str) -> None:
     import keras
     import tensorflow as tf
 
+    from keras_gru_plus_export import tf_lite  # by its full name: this file runs as a script
+
     model = with_batch_1(keras.models.load_model(path))
     if way == "export_litert":
         model.export(out, format="litert", verbose=False)
@@ -128,20 +130,17 @@ def _child(way: str, path: str, data: str, out: str) -> None:
         call = model if len(shapes) == 1 else lambda *tensors: model(list(tensors))
         archive.add_endpoint("serve", call, input_signature=shapes)
         archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter = tf_lite.from_saved_model(folder)
         names = [t.name for t in shapes]
     else:
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter = tf_lite.from_keras(model)
 
     def representative() -> Iterator[Any]:
         for i in range(SAMPLES):
             sample = [array[i : i + 1].astype(np.float32) for array in arrays.values()]
             yield dict(zip(names, sample, strict=True))  # by name: the converter may order inputs anew
 
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = representative
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
+    tf_lite.calibrate(converter, representative)
     Path(out).write_bytes(converter.convert())
 
 
