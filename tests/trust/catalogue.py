@@ -6,7 +6,7 @@ import importlib
 
 from .check import Check
 
-MODULES: tuple[str, ...] = ("fuzzing", "hostile")
+MODULES: tuple[str, ...] = ("fuzzing", "fuzz_studies", "hostile")
 
 
 def checks() -> dict[str, Check]:
