@@ -56,7 +56,9 @@ def workspace(final: Path) -> Iterator[Path]:
 def tidy(final: Path) -> None:
     """Removes what killed processes left beside `final`, and puts back a result that one of them had moved away."""
     with contextlib.suppress(OSError):
-        for folder in [Path(entry) for entry in os.scandir(final.parent) if _is_ours(entry, final)]:
+        with os.scandir(final.parent) as entries:
+            ours = [Path(entry) for entry in entries if _is_ours(entry, final)]
+        for folder in ours:
             with contextlib.suppress(OSError):  # of a living process, or gone in the meantime
                 lock = _lock(folder)
                 if lock is not None:

@@ -209,6 +209,8 @@ def _info(name: str, tensor: Table, position: int) -> TensorInfo:
     if kind not in _DTYPES:
         raise ModelError(f"Expected {name!r} to hold numbers, got TFLite's type {kind}.")
     shape = tuple(tensor.numbers(0, "<i4"))
+    if not shape:
+        raise ModelError(f"Expected {name!r} to have a batch dimension, got a single number.")
     scale: Any = None
     zero_point: Any = None
     scales, points, axis = _scales(tensor)

@@ -271,7 +271,7 @@ class _Entry:
         return array
 
     def _refuse(self, x: Array, lead: str = "") -> None:
-        wanted = self._shape[1:] if lead or self._shape[1] > 1 or len(self._shape) < 3 else self._shape[2:]
+        wanted = self._shape[1:] if lead or len(self._shape) < 3 or self._shape[1] > 1 else self._shape[2:]
         shape = ", ".join([*([lead] if lead else []), *map(str, wanted)])
         comma = "," if "," not in shape else ""
         raise ValueError(f"Expected {self._tensor.name!r} of shape ({shape}{comma}), got {x.shape}.")
@@ -281,14 +281,20 @@ class _Exit:
     """One output: the file's numbers to real ones, without the batch and, for one time step, without time."""
 
     def __init__(self, tensor: TensorInfo, one_step: bool) -> None:
-        self._position, shape = tensor.position, tensor.shape
+        self._name, self._position, shape = tensor.name, tensor.position, tensor.shape
         drop = 1 + (one_step and len(shape) > 2 and shape[1] == 1)
         self._shape = shape[drop:] if shape[0] == 1 else shape
         self._scale = None if tensor.scale is None else np.array(tensor.scale, np.float32)
         self._zero_point = np.array(0 if tensor.zero_point is None else tensor.zero_point, np.float32)
 
     def __call__(self, results: list[Array], raw: bool) -> Array:
-        value = results[self._position].reshape(self._shape)
+        try:
+            value = results[self._position].reshape(self._shape)
+        except ValueError:
+            found = results[self._position].shape
+            raise ModelError(
+                f"Expected {self._name!r} of shape {self._shape}, got {found}; export the file again."
+            ) from None
         return value if raw or self._scale is None else dequantize(value, self._scale, self._zero_point)
 
 

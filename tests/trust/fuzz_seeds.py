@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,10 +44,16 @@ def keras2() -> dict[str, bytes]:
     return {name: content for name, content in files.items() if not name.endswith(".npz")}
 
 
-def _made(script: str) -> dict[str, bytes]:
+@functools.cache
+def compared() -> dict[str, bytes]:
+    """A finished comparison: its data, its storage as a database and as a journal, and what it was asked."""
+    return _made(str(Path(__file__)), "compared")
+
+
+def _made(script: str, what: str = "") -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="kgp-trust-") as folder:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", script, folder],
+            [sys.executable, "-W", "ignore", script, folder, *([what] if what else [])],
             env={**os.environ, **QUIET},
             capture_output=True,
             text=True,
@@ -84,5 +91,51 @@ def _write(folder: Path) -> None:
     quantized.save(folder / "quantized.keras")
 
 
+#: Of the comparison: as little as there can be.
+OPTIONS = {
+    "variants": "mgu",
+    "units": "4",
+    "activations": "smooth",
+    "ranks": "0",
+    "seeds": 1,
+    "baselines": False,
+    "budget": None,
+    "trials": None,
+    "sampler": "tpe",
+    "epochs": 1,
+    "fine_tuning": 0,
+    "rate": None,
+    "percentile": None,
+    "split": "60,20,20",
+    "standardize": True,
+    "mode": "step",
+    "target": "litert",
+    "recipe": "int8",
+    "device": "host",
+    "workers": 1,
+    "study": "compare",
+    "quick": False,
+}
+
+
+def _compare(folder: Path) -> None:
+    import numpy as np
+    import optuna
+
+    from keras_gru_plus.cli import app
+
+    generator = np.random.default_rng(0)
+    np.savez(folder / "data.npz", x=generator.normal(size=(40, 6, 3)).astype("f"), y=np.arange(40) % 2)
+    asked = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items() if type(value) in (str, int)]
+    out = folder / "out"
+    app(["compare", str(folder / "data.npz"), "--out", str(out), "--no-baselines", *asked], standalone_mode=False)
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    )
+    optuna.copy_study(from_study_name="compare", from_storage=f"sqlite:///{out / 'study.db'}", to_storage=storage)
+    (out / "study.db").rename(folder / "study.db")
+    shutil.rmtree(out)
+
+
 if __name__ == "__main__":
-    _write(Path(sys.argv[1]))
+    (_compare if len(sys.argv) > 2 else _write)(Path(sys.argv[1]))

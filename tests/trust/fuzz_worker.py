@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from . import fuzz_seeds
+
 #: Processor seconds (children's too) and bytes of resident memory that a case may take, and seconds of the clock on
 #: the wall after which it hangs, on a machine that others use as well.
 LONGEST, LARGEST, PATIENCE = 10.0, 2 << 30, 45.0
@@ -146,14 +148,14 @@ def _loader_runtime(path: str) -> None:
         call(x)
 
 
-def _loader_study(out: str, data: str) -> None:
+def _loader_study(out: str, data: str, storage: str) -> None:
     from keras_gru_plus.cli_compare import _job_of
     from keras_gru_plus_export.compare import table
     from keras_gru_plus_export.compare.job import Queue
     from keras_gru_plus_export.compare.page import render
     from keras_gru_plus_export.compare.run import _described
 
-    job, task, notes = _job_of(**json.loads(Path(out, "options.json").read_text()), out=Path(out), data=data)
+    job, task, notes = _job_of(**fuzz_seeds.OPTIONS, out=Path(out), data=data, storage=storage)
     queue = Queue(job, task)
     done, total = queue.progress()
     for store in queue.stores:

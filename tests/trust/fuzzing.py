@@ -96,7 +96,7 @@ class Bench:
         return self.counts
 
 
-def _check(
+def check(
     claim: str,
     prepare: Callable[[Bench], Strategy],
     do: Callable[[Bench, Any], None],
@@ -323,14 +323,12 @@ def _do_recipes(bench: Bench, example: Any) -> None:
     bench.try_one({"a.json": changed(text.encode("utf-8", "replace"), changes)}, command, repr(example))
 
 
-_END = "an answer, or exit code 2 and one message; never a traceback, 10 s, 2 GiB or anything that the file names."
+END = "an answer, or exit code 2 and one message; never a traceback, 10 s, 2 GiB or anything that the file names."
 CHECKS: dict[str, Check] = {
-    "fuzzed_tflite": _check(f"A damaged .tflite gets {_END}", _prepare_tflite, _do_tflite, (30, 500, 8000)),
-    "fuzzed_keras": _check(f"A damaged .keras gets {_END}", _prepare_keras, _do_keras, (0, 250, 3500)),
-    "fuzzed_h5": _check(f"A damaged .h5 gets {_END}", _prepare_h5, _do_h5, (0, 150, 2000)),
-    "fuzzed_arrays": _check(
-        f"A damaged or odd .npz or .npy gets {_END}", _prepare_arrays, _do_arrays, (0, 400, 4000)
-    ),
-    "fuzzed_csv": _check(f"Any table of text gets {_END}", _prepare_csv, _do_csv, (30, 300, 2500)),
-    "fuzzed_recipes": _check(f"Any recipe gets {_END}", _prepare_recipes, _do_recipes, (0, 150, 1500)),
+    "fuzzed_tflite": check(f"A damaged .tflite gets {END}", _prepare_tflite, _do_tflite, (30, 500, 8000)),
+    "fuzzed_keras": check(f"A damaged .keras gets {END}", _prepare_keras, _do_keras, (0, 250, 3500)),
+    "fuzzed_h5": check(f"A damaged .h5 gets {END}", _prepare_h5, _do_h5, (0, 150, 2000)),
+    "fuzzed_arrays": check(f"A damaged or odd .npz or .npy gets {END}", _prepare_arrays, _do_arrays, (0, 400, 4000)),
+    "fuzzed_csv": check(f"Any table of text gets {END}", _prepare_csv, _do_csv, (30, 300, 2500)),
+    "fuzzed_recipes": check(f"Any recipe gets {END}", _prepare_recipes, _do_recipes, (0, 150, 1500)),
 }

@@ -211,7 +211,7 @@ def _bundle(job: Job, run: Run, sha256: str, out: Path, screen: Screen) -> None:
     """The winner's directory, unless it is there."""
     mark = out / "winner" / WINNER
     content = {**run.parameters, "sha256": sha256}
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == content:
+    if _says(mark, content):
         return
     request = {"run": run.parameters, "sha256": sha256, "out": str(out / "winner")}
     with Pool({"job": job.to_json(), "bundle": request}) as pool, screen.live(0, 1):
@@ -226,6 +226,14 @@ def _bundle(job: Job, run: Run, sha256: str, out: Path, screen: Screen) -> None:
                 if worker.code:
                     raise RuntimeError(f"The winner's bundle failed ({describe_exit(worker.code)}): {worker.words()}")
         screen.count(1, 1)
+
+
+def _says(mark: Path, content: dict[str, Any]) -> bool:
+    """Whether a file has this content as JSON; one that cannot be read has not."""
+    try:
+        return bool(json.loads(mark.read_text(encoding="utf-8")) == content)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from keras_gru_plus import cells
 
-from . import claims
+from . import claims, memory
 from .plan import ACTIVATIONS, BASELINES, Run
 
 #: How often a run may end its worker by a signal of its own making before that is its result, and by one that others
@@ -52,6 +52,8 @@ def open_storage(place: str) -> optuna.storages.BaseStorage:
         if url is None:
             backend = journal.JournalFileBackend(str(path))
             return optuna.storages.JournalStorage(backend)
+        if path.suffix == ".db":
+            memory.check_sqlite(path)
         options = {"connect_args": {"timeout": 100}} if url.startswith("sqlite:") else {}
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # noqa: BLE001 (every database has errors of its own)
@@ -69,25 +71,26 @@ class Store:
         directions: of its objectives, "maximize" or "minimize".
 
     Raises:
-        ValueError: see `open_storage`; or a study with other settings; says which.
+        ValueError: see `open_storage`; a study with other settings, says which; or one that is damaged.
     """
 
     def __init__(self, place: str, name: str, settings: Mapping[str, Any], directions: list[Any]) -> None:
         self.storage = open_storage(place)
-        try:
+        self._where = f"study {name!r} in {place!r}"
+        # As JSON has them: tuples are lists.
+        wanted = json.loads(json.dumps(dict(settings)))
+        with self._whole():
             self.study = optuna.create_study(
                 storage=self.storage, study_name=name, directions=directions, load_if_exists=True
             )
-        except (ValueError, KeyError, optuna.exceptions.OptunaError) as error:
-            raise ValueError(f"Expected a study at {place!r}, got: {error}.") from None
-        self._id = self.storage.get_study_id_from_name(name)
+            self._id = self.storage.get_study_id_from_name(name)
+            present = self.study.user_attrs.get("settings")
+            if present is None:
+                self.study.set_user_attr("settings", wanted)
+                present = wanted
+            if not isinstance(present, dict):
+                raise ValueError(f"settings {str(present)[:80]!r}")
         self._watch = claims.Watch()
-        # As JSON has them: tuples are lists.
-        wanted = json.loads(json.dumps(dict(settings)))
-        present = self.study.user_attrs.get("settings")
-        if present is None:
-            self.study.set_user_attr("settings", wanted)
-            present = wanted
         changed = [key for key in {**present, **wanted} if present.get(key) != wanted.get(key)]
         if changed:
             what = "; ".join(f"{key} {present.get(key)!r} there, {wanted.get(key)!r} now" for key in changed)
@@ -97,8 +100,29 @@ class Store:
             )
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials, oldest first."""
-        return sorted(self.study.get_trials(deepcopy=False), key=lambda trial: trial._trial_id)
+        """All trials, oldest first.
+
+        Raises:
+            ValueError: they cannot be read, or one is not as a comparison writes it.
+        """
+        with self._whole():
+            found = sorted(self.study.get_trials(deepcopy=False), key=lambda trial: trial._trial_id)
+            for trial in found:
+                if reason := memory.fault(trial.user_attrs):
+                    raise ValueError(f"trial {trial.number} with {reason}")
+            return found
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Whatever a database or Optuna has to say of a damaged study, as one message."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (every database has errors of its own)
+            words = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise ValueError(
+                f"Expected {self._where} to be as a comparison wrote it, got: {words}; choose another --out, "
+                "--storage or --study, or begin anew with --force."
+            ) from None
 
     def results(self) -> dict[Run, dict[str, Any]]:
         """What every finished run found; {"failed": reason} for one that cannot be done."""
@@ -194,7 +218,7 @@ class Store:
 
     def end(self, trial: int, state: TrialState) -> None:
         """Ends a trial without a result, unless it has ended."""
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        with self._whole(), contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             self.storage.set_trial_state_values(trial, state)
 
 

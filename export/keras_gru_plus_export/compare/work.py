@@ -24,6 +24,7 @@ from ..convert import ConversionError, convert
 from ..data import Data, score
 from ..directory import replaced_directory
 from ..fingerprint import archived
+from ..models import ModelError, load_model
 from ..progress import Progress
 from ..training import Budget, fine_tune, fit
 from ..verify import verify
@@ -179,6 +180,15 @@ def save(trained: Trained, run: Run, models: Path) -> None:
                 new.write_bytes(archived(model))
 
 
+def _kept(places: tuple[Path, Path]) -> Trained | None:
+    """The models in two files; None where there are none, or damaged ones."""
+    try:
+        model, quantized = (load_model(path) for path in places)
+    except ModelError:
+        return None
+    return Trained(model, quantized) if isinstance(quantized, QuantizedModel) else None
+
+
 def bundle(run: Run, wanted: str, task: Task, target: Target, models: Path, out: Path, progress: Progress) -> None:
     """Writes the winner's directory: what `export` writes, and both `.keras` models.
 
@@ -193,8 +203,9 @@ def bundle(run: Run, wanted: str, task: Task, target: Target, models: Path, out:
     """
     keras.backend.clear_session()
     places = paths(run, models)
-    if all(path.is_file() for path in places):
-        trained = Trained(*(keras.saving.load_model(path) for path in places))
+    kept = _kept(places)
+    if kept is not None:
+        trained = kept
     else:
         trained = train(run, task, target, progress)
         save(trained, run, models)
