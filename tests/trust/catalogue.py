@@ -6,7 +6,7 @@ import importlib
 
 from .check import Check
 
-MODULES: tuple[str, ...] = ("mutation",)
+MODULES: tuple[str, ...] = ("numbers", "mutation")
 
 
 def checks() -> dict[str, Check]:
