@@ -79,6 +79,7 @@ class Runs:
     def __enter__(self) -> Runs:
         self._folder = tempfile.TemporaryDirectory(prefix="kgp-mutants-")
         copy = Path(self._folder.name)
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         for name in COPIED:
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
@@ -91,12 +92,12 @@ class Runs:
         paths = (copy, copy / "export", copy / "tests")
         environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
         self._process = subprocess.Popen(
-            [sys.executable, str(copy / "tests" / "trust" / "forking.py"), *self._models],
+            [sys.executable, "-m", "trust.forking", *self._models],
             cwd=copy,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             text=True,
         )
         return self
@@ -106,6 +107,7 @@ class Runs:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        self._errors.close()
         self._folder.cleanup()
 
     def run(
@@ -127,7 +129,11 @@ class Runs:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise RuntimeError(f"the process that runs tests ended: {self._errors.read()[-2000:]}")
+        answer = json.loads(line)
         code = answer["code"]
         outcome = "endless" if code is None else {0: "passed", 1: "failed"}.get(code, "crashed")
         if mutant is None:
