@@ -41,6 +41,17 @@ def test_every_variant_has_a_reference_and_a_source():
     assert all(cell().name == name for name, cell in kgp.VARIANTS.items())
 
 
+#: Bounds of states that are not 1; None: there is none that holds for all weights.
+BOUNDS = {"cfn": 1.9612, **dict.fromkeys(("janet", "ligru", "fastrnn", "fastgrnn", "sru1", "sru", "atr", "ran"))}
+
+
+@pytest.mark.parametrize("name", kgp.VARIANTS)
+def test_what_a_variant_declares_of_its_states(name):
+    cell = kgp.variants.get(name)
+    assert cell.bound == BOUNDS.get(name, 1.0)
+    assert cell.scan == (name in ("mingru", "sru1", "qrnn"))
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 @given(
     sizes=st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 4)),

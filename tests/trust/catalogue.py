@@ -10,6 +10,7 @@ MODULES = (
     "fuzzing",
     "hostile",
     "faults",
+    "numbers",
     "mutation",
     "compatibility",
     "soak",

@@ -8,6 +8,7 @@ Run inside a copy of the source tree, which it changes for the time of a run. It
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -44,6 +45,8 @@ def main() -> None:
     for name in sys.argv[1:]:  # a module of models converted once for all: nothing of them depends on the package
         importlib.import_module(name).models()
     assert not any(name.startswith("keras_gru_plus") for name in sys.modules)
+    gc.collect()
+    gc.freeze()  # nothing of it is ever freed: a child need not look through it
     for line in sys.stdin:
         answers.write(json.dumps(_answered(json.loads(line))) + "\n")
         answers.flush()
@@ -114,7 +117,7 @@ def _tested(request: dict[str, Any], log: Any) -> None:
         ]
         arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
         code = int(pytest.main(arguments, plugins=[Chosen(request["words"]), Runtimes()]))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (the parent reads it)
         traceback.print_exc()
     finally:
         sys.stdout.flush()

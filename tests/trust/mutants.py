@@ -159,11 +159,11 @@ def general(node: ast.AST) -> Iterator[Rewrite]:
             yield lambda n: ast.Constant(n.value + 0.5)
     elif isinstance(node, ast.IfExp):
         yield lambda n: ast.IfExp(test=n.test, body=n.orelse, orelse=n.body)
-    elif isinstance(node, ast.Raise | ast.AugAssign) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    elif (
+        isinstance(node, ast.Raise | ast.AugAssign)
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+        or (isinstance(node, ast.Assign) and any(isinstance(t, ast.Attribute | ast.Subscript) for t in node.targets))
     ):
-        yield lambda n: ast.Pass()
-    elif isinstance(node, ast.Assign) and any(isinstance(t, ast.Attribute | ast.Subscript) for t in node.targets):
         yield lambda n: ast.Pass()
     yield from _negated_condition(node)
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,11 +31,38 @@ PATIENCE, SPARE = 6, 30
 #: Errors after which the code computes the same, or which no result can depend on, each with the reason.
 EQUIVALENT: dict[str, str] = {}
 
-#: Tests of a file other than those of its folder.
 CELL_TESTS = ("tests/test_cells.py",)
+#: What all cells share is tried with some of them.
 BASE_TESTS = ("tests/test_cells.py", "tests/test_layer.py", "tests/test_catalogue.py")
-PASS_TESTS = ("tests/test_passes.py",)
-MORE_PASS_TESTS: dict[str, tuple[str, ...]] = {}
+BASE_VARIANTS = ("gru", "mgu", "qrnn", "fastgrnn", "grud")
+PASS_TESTS = ("tests/test_passes.py", "tests/test_passes_by_hand.py")
+#: File of a pass → words, one of which the name of a test that tries it has.
+PASS_WORDS = {
+    "break_ties": "break_ties or products_in_the_middle",
+    "call_steps": "call_steps or called_steps",
+    "carried_state": "carried or constant_start or another_grid",
+    "common_operators": "tflm_lacks",
+    "dead_loop_variables": "dead_loop_variables or counter_nobody",
+    "float_io": "float_ends",
+    "full_offsets": "a_table_has",
+    "labels": "labels",
+    "loops": "unroll_while or call_steps or no_number_of_steps or one_loop",
+    "merge_loops": "one_loop",
+    "narrow_shapes": "narrow",
+    "one_scale": "one_scale",
+    "relabel_inputs": "relabel or far_zero_point",
+    "reshape_options": "reshape or computed_stays",
+    "rows_of_input": "rows_of_input or row_by_row or far_zero_point",
+    "scale_inputs": "inputs_are_scaled",
+    "shared_memory": "shared_memory or plan_places",
+    "signature": "renamed",
+    "strip": "strip or labels",
+    "subtract_by_adding": "difference",
+    "table_activations": "marked or a_table_has",
+    "table_gates": "a_table_has or float_gate",
+    "unroll_while": "unroll_while or no_number_of_steps",
+    "widen": "wide",
+}
 
 
 class Runs:
@@ -52,6 +79,7 @@ class Runs:
     def __enter__(self) -> Runs:
         self._folder = tempfile.TemporaryDirectory(prefix="kgp-mutants-")
         copy = Path(self._folder.name)
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         for name in COPIED:
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
@@ -64,12 +92,12 @@ class Runs:
         paths = (copy, copy / "export", copy / "tests")
         environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
         self._process = subprocess.Popen(
-            [sys.executable, str(copy / "tests" / "trust" / "forking.py"), *self._models],
+            [sys.executable, "-m", "trust.forking", *self._models],
             cwd=copy,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             text=True,
         )
         return self
@@ -79,26 +107,33 @@ class Runs:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        self._errors.close()
         self._folder.cleanup()
 
-    def run(self, tests: Iterable[str], words: Iterable[str], mutant: Mutant | None = None) -> str:
+    def run(
+        self, tests: tuple[str, ...], words: tuple[str, ...], chosen: str = "", mutant: Mutant | None = None
+    ) -> str:
         """ "passed", "failed", "crashed" or "endless".
 
         Raises:
             AssertionError: if the tests do not pass without an error.
         """
-        key = (tuple(tests), tuple(words))
+        key = (tests, words, chosen)
         if mutant is not None and key not in self._seconds:
             self.run(*key)
         timeout = 900.0 if mutant is None else PATIENCE * self._seconds[key] + SPARE
-        request = {"tests": key[0], "words": key[1], "timeout": timeout}
+        request = {"tests": tests, "words": words, "chosen": chosen, "timeout": timeout}
         if mutant is not None:
             request |= {"path": mutant.path, "source": mutant.source}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise RuntimeError(f"the process that runs tests ended: {self._errors.read()[-2000:]}")
+        answer = json.loads(line)
         code = answer["code"]
         outcome = "endless" if code is None else {0: "passed", 1: "failed"}.get(code, "crashed")
         if mutant is None:
@@ -163,21 +198,23 @@ def tests_of_cells(mutant: Mutant) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files of tests, and the variants whose tests are run."""
     stem = Path(mutant.path).stem
     if stem in ("base", "__init__"):
-        return BASE_TESTS, ("gru", "mgu", "qrnn", "fastgrnn", "grud")
+        return BASE_TESTS, BASE_VARIANTS
     own = variants_of(mutant.path)
     return CELL_TESTS, tuple(own.get(mutant.scope.partition(".")[0], own[""]))
 
 
-def tests_of_passes(mutant: Mutant) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Files of tests, those of passes for all but a few."""
-    return MORE_PASS_TESTS.get(Path(mutant.path).stem, PASS_TESTS), ()
+def tests_of_passes(mutant: Mutant) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Files of tests, and words for those of the pass."""
+    stem = Path(mutant.path).stem
+    files = ("tests/test_int16.py",) if stem == "widen" else PASS_TESTS
+    return files, (), PASS_WORDS[stem]
 
 
 def _checked(found: list[Mutant], tests_of: Any, cases: int, seed: int, *models: str) -> Counts:
     counts, outcomes = Counts(), collections.Counter[str]()
     with Runs(*models) as runs:
         for mutant in drawn(found, cases, seed):
-            outcome = runs.run(*tests_of(mutant), mutant)
+            outcome = runs.run(*tests_of(mutant), mutant=mutant)
             counts.cases += 1
             outcomes[outcome] += 1
             if outcome == "passed":

@@ -21,4 +21,3 @@ def narrow_shapes(model: ModelT) -> None:
             narrow = tflite.add_tensor(graph, tflite.text(shape.name), shape.shape, TYPE.INT32)
             tflite.set_constant(model, graph.tensors[narrow], tflite.constant(model, shape).astype(np.int32))
             op.inputs = [op.inputs[0], narrow]
-    tflite.remove_dead(model)

@@ -48,4 +48,3 @@ def one_scale(model: ModelT, find: Callable[[TensorT], OneScale | None]) -> None
                 op.inputs[2] = tflite.add_tensor(graph, tflite.text(old.name), old.shape, TYPE.INT32)
                 tflite.set_constant(model, graph.tensors[op.inputs[2]], bias.astype(np.int32).reshape(old.shape))
                 tflite.set_grid(graph.tensors[op.inputs[2]], step)
-    tflite.remove_dead(model)
