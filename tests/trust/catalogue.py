@@ -6,7 +6,7 @@ import importlib
 
 from .check import Check
 
-MODULES: tuple[str, ...] = ("faults",)
+MODULES: tuple[str, ...] = ("faults", "reproducible")
 
 
 def checks() -> dict[str, Check]:
