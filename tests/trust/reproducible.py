@@ -31,7 +31,7 @@ for i, case in enumerate(json.loads((folder / "cases.json").read_text())):
         *([kgp.GRUPlus(5, variant="mgu", name="second")] if case["stacked"] else []),
         keras.layers.Dense(3, activation="softmax", name="classes"),
     ]
-    keras.Sequential([keras.Input((12, 5), name="signal"), *layers], name="größe").save(folder / f"{i}.keras")
+    keras.Sequential([keras.Input((12, 5), name="signal"), *layers], name="size").save(folder / f"{i}.keras")
 x = np.random.default_rng(0).normal(0, 1, (300, 12, 5)).astype("float32")
 x[..., 2:4] = x[..., 2:4] > 0  # masks, for the variant that wants some
 x[..., 4] = np.abs(x[..., 4])
@@ -71,8 +71,14 @@ def _case(number: int, rng: random.Random) -> dict[str, Any]:
     extras += ["c"] if mode == "step" and io == "int8" and recipe.startswith("int8") else []
     extras += ["arduino"] if target == "tflm" and io == "int8" else []
     return {
-        "variant": variants[number % len(variants)], "units": rng.choice((4, 7, 64)), "mode": mode,
-        "target": target, "recipe": recipe, "io": io, "extras": extras, "stacked": rng.random() < 0.3,
+        "variant": variants[number % len(variants)],
+        "units": rng.choice((4, 7, 64)),
+        "mode": mode,
+        "target": target,
+        "recipe": recipe,
+        "io": io,
+        "extras": extras,
+        "stacked": rng.random() < 0.3,
         "steps_per_iteration": rng.choice((1, 1, 4)) if mode == "sequence" else 1,
     }
 
@@ -101,10 +107,19 @@ def _elsewhere(folder: Path, rng: random.Random) -> tuple[dict[str, str], list[s
         **os.environ,
         # What is installed stays the same: the emulated device lies in the cache.
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
-        "HOME": str(home), "USER": "other", "LOGNAME": "other", "MPLCONFIGDIR": str(home / "matplotlib"),
-        "TZ": rng.choice(("Asia/Kathmandu", "America/St_Johns")), "LC_ALL": locale, "LANG": locale,
-        "LOCPATH": str(folder), "PYTHONHASHSEED": str(rng.randrange(2**32)), "SOURCE_DATE_EPOCH": "1",
-        "OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads,
+        "HOME": str(home),
+        "USER": "other",
+        "LOGNAME": "other",
+        "MPLCONFIGDIR": str(home / "matplotlib"),
+        "TZ": rng.choice(("Asia/Kathmandu", "America/St_Johns")),
+        "LC_ALL": locale,
+        "LANG": locale,
+        "LOCPATH": str(folder),
+        "PYTHONHASHSEED": str(rng.randrange(2**32)),
+        "SOURCE_DATE_EPOCH": "1",
+        "OMP_NUM_THREADS": threads,
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": threads,
     }
     begin = ["sh", "-c", f'umask {rng.choice(("077", "002"))}; exec "$@"', "sh"]
     named = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh"]
@@ -165,6 +180,8 @@ def bundles(cases: int, seed: int) -> Counts:
                 counts.fail(f"{where}: {wrong}")
             else:
                 files += len(contents.check(one / str(number))[0]["outputs"]) + 1
+    if counts.refused == counts.cases:
+        counts.fail(f"seed {seed}: all were refused, the first with {words}")
     counts.figures = {"files compared": files}
     return counts
 
