@@ -10,6 +10,7 @@ MODULES = (
     "fuzzing",
     "hostile",
     "faults",
+    "reproducible",
     "numbers",
     "mutation",
     "compatibility",

@@ -460,6 +460,22 @@ def together(cases: int, seed: int) -> Counts:
     return counts
 
 
+@contextlib.contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    """A directory that nobody can write to, not even root."""
+    view = folder.with_name("view")
+    view.mkdir()
+    with contextlib.ExitStack() as stack:
+        # One that is in use cannot be made read-only, so another mount of it is put over it.
+        for options in (("--bind", str(folder), str(view)), ("-o", "remount,bind,ro", str(view))):
+            subprocess.run(["mount", *options], check=True)
+            if "--bind" in options:
+                stack.callback(subprocess.run, ["umount", str(view)], check=True)
+        subprocess.run(["mount", "--bind", str(view), str(folder)], check=True)
+        stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
+        yield
+
+
 def _gone(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
@@ -479,7 +495,7 @@ def directories(cases: int, seed: int) -> Counts:
         if kind == "read-only" and cannot_mount():
             kind = "out"
         near, delay = rng.random() < 0.5, rng.uniform(0, 0.7 * setup().seconds)
-        with export(earlier) as run:
+        with export(earlier) as run, contextlib.ExitStack() as stack:
             results = run.place / "results"
             if near:
                 _await_writing(run)
@@ -490,8 +506,7 @@ def directories(cases: int, seed: int) -> Counts:
                 run.process.wait(timeout=delay)
             late = run.process.poll() is not None or _state(run.out) == "new"
             if kind == "read-only":
-                subprocess.run(["mount", "--bind", str(results), str(results)], check=True)
-                subprocess.run(["mount", "-o", "remount,bind,ro", str(results)], check=True)
+                stack.enter_context(_read_only(results))
             elif kind == "workspace":
                 for folder in results.glob(".out.kgp-*"):
                     _gone(folder)
@@ -499,8 +514,6 @@ def directories(cases: int, seed: int) -> Counts:
                 {"out": _gone, "results": _gone, "foreign": _foreign}[kind](results if kind == "results" else run.out)
             code, stderr = run.ended()
             state = _state(run.out)
-            if kind == "read-only":
-                subprocess.run(["umount", str(results)], check=True)
             counts.cases += 1
             where = f"seed {seed}, case {case} ({kind} {'writing + ' * near}{delay:.4f} s, earlier {earlier})"
             counts.refused += code == 2

@@ -5,6 +5,7 @@ An interpreter may abort or hang on a model it does not like: in a child process
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -203,12 +205,13 @@ class _Files:
         self._model, self._mode = model, mode
 
     def __enter__(self) -> _Files:
-        self._scratch = scratch()
-        folder = self._scratch.__enter__()
-        (folder / "model.tflite").write_bytes(self._model)
-        (folder / "io.json").write_text(json.dumps(self._io), encoding="utf-8")
-        arrays: dict[str, Any] = self._arrays
-        np.savez(folder / "inputs.npz", **arrays)
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(scratch())
+            (folder / "model.tflite").write_bytes(self._model)
+            (folder / "io.json").write_text(json.dumps(self._io), encoding="utf-8")
+            arrays: dict[str, Any] = self._arrays
+            np.savez(folder / "inputs.npz", **arrays)
+            self._stack = stack.pop_all()
         self.outputs = folder / "outputs.npz"
         self.arguments = [
             *("--model", str(folder / "model.tflite"), "--io", str(folder / "io.json"), "--mode", self._mode),
@@ -216,8 +219,10 @@ class _Files:
         ]
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._scratch.__exit__(None, None, None)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, at)
 
 
 def _fit(io: dict[str, list[dict[str, Any]]], mode: str, name: str, array: Array) -> Array:
