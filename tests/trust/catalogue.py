@@ -6,7 +6,7 @@ import importlib
 
 from .check import Check
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("edges",)
 
 
 def checks() -> dict[str, Check]:
