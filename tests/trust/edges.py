@@ -62,7 +62,7 @@ def judged(cases: list[Case]) -> Counts:
                 where = " ".join(traceback.format_exc(limit=-3).split())
                 counts.fail(f"{case}: {where}")
                 _log(f"FAILED {case}: {where}")
-            if counts.cases % 25 == 0:
+            if counts.cases % 20 == 0:
                 _log(f"{counts.cases} cases, {counts.refused} refused, {counts.failed} failed")
         counts.figures["runtimes"] = len(found.names)
         counts.figures["processes that died"] = found.deaths
