@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_gru_plus.quantization.taps import SMALLEST_RANGE
+
 from . import tflite
 from .graph import Expected, Weights
+from .multipliers import check_multipliers
 from .tflite import OP, TYPE, Grid, ModelT, SubGraphT, TensorT
 from .worker import ConversionError
 
 #: Relative difference of scales that float32 arithmetic in two orders explains.
 TOLERANCE = 2e-6
+#: Steps of an operator's result by which rounding its bias may move it: half a step is what rounding does anyway.
+LOST = 1.0
+#: A kernel's least size beside its bias, which has to fit into 32 bits on 1/128 of the kernel's scale. Rounding to it
+#: moves a sum of 300 products by less than a step of 16 bits.
+LEAST_KERNEL = 2.0**-16
 _ACTIVATIONS = {8: TYPE.INT8, 16: TYPE.INT16}
 #: Operators with a kernel.
 LINEAR = (OP.FULLY_CONNECTED, OP.CONV_2D, OP.DEPTHWISE_CONV_2D)
@@ -69,6 +77,9 @@ def check(model: ModelT, expected: Expected, *, bits: int = 8) -> None:
                     _check_grid(name, tensor, key, grids, bits)
             if tflite.op_code(model, op) in (OP.ADD, OP.SUB, OP.MUL):
                 _check_constants(model, graph, op, expected, activations)
+            if op.outputs:
+                key = tap_of(graph.tensors[op.outputs[0]], expected)
+                check_multipliers(model, graph, op, repr(key) if key else f"what {name} writes")
             if matmul:
                 _check_weights(model, graph, op, expected)
     lost = sorted({*expected.taps.values(), *expected.kernels} - found)
@@ -174,10 +185,25 @@ def _check_constants(
 
 
 def weight_scales(weights: Weights) -> np.ndarray:
-    """Scales of a kernel: max|w| / 127 of each channel, or of all of it."""
+    """Scales of a kernel: max|w| / 127 of each channel, or of all of it; of small ones what their bias needs."""
+    limits, least = _limits(weights)
+    return np.asarray(np.maximum(limits, least) / 127)
+
+
+def is_small(weights: Weights) -> bool:
+    """Whether a kernel, or a channel of it, is too small beside its bias for a scale of its own."""
+    limits, least = _limits(weights)
+    return bool((limits < least).any())
+
+
+def _limits(weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """max|w| of each channel or of all, and the least of it with which the bias fits into 32 bits."""
     sizes = np.abs(weights.kernel)
-    limits = sizes.max(axis=0) if weights.per_channel else sizes.max(keepdims=True).ravel()
-    return np.asarray(np.maximum(limits, np.finfo(np.float32).tiny) / 127)
+    bias = np.zeros(sizes.shape[1]) if weights.bias is None else np.abs(weights.bias)
+    least = np.maximum(bias, SMALLEST_RANGE) * LEAST_KERNEL
+    if weights.per_channel:
+        return sizes.max(axis=0), least
+    return sizes.max(keepdims=True).ravel(), least.max(keepdims=True)
 
 
 def _check_weights(model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expected: Expected) -> None:
@@ -207,6 +233,13 @@ def _check_weights(model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expect
     wanted = np.zeros(len(rows), np.float32) if bias is None else bias
     stored = np.zeros(len(rows)) if index < 0 else tflite.constant(model, graph.tensors[index]).astype(np.float64)
     step = np.broadcast_to(source.scale * scales, stored.shape)
+    lost = np.abs(stored * step - wanted).max() / out.scale if (out := tflite.grid(output)) else 0.0
+    if lost > LOST:
+        raise ConversionError(
+            f"Expected weights of {key!r} that leave its bias its digits, got ones so large that rounding the bias "
+            f"moves the result by {lost:.3g} steps; try smaller weights (a constraint or regularizer), or calibration "
+            "data that moves every part of the model."
+        )
     if np.abs(stored * step - wanted).max() > 0.5001 * step.max() + 1e-6 * np.abs(wanted).max():
         raise ConversionError(
             f"Expected the bias of {key!r} to be the model's, got one that differs by "

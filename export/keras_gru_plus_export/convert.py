@@ -16,7 +16,7 @@ from keras_gru_plus.quantization import QuantizedModel
 from keras_gru_plus.quantization.model import input_name
 
 from . import tflite, worker
-from .check import check, check_float, tap_of, weight_scales
+from .check import check, check_float, is_small, tap_of, weight_scales
 from .floating import network_of
 from .graph import MODES, Expected
 from .input_grids import has_quantize, input_grid, scaled_as
@@ -28,9 +28,9 @@ from .passes.common_operators import common_operators
 from .passes.dead_loop_variables import dead_loop_variables
 from .passes.float_io import float_io
 from .passes.full_offsets import full_offsets
+from .passes.kernel_scales import KernelScales, kernel_scales
 from .passes.merge_loops import merge_loops
 from .passes.narrow_shapes import narrow_shapes
-from .passes.one_scale import OneScale, one_scale
 from .passes.relabel_inputs import relabel_inputs
 from .passes.reshape_options import reshape_options
 from .passes.rows_of_input import rows_of_input
@@ -150,7 +150,7 @@ def _finish(
         narrow_shapes(flat)
         table_activations(flat, _tables(module.expected))
         carried_state(flat)
-        one_scale(flat, _single_scales(module.expected))
+        kernel_scales(flat, _scales(module.expected))
         check(flat, module.expected)
         if bits == 16:
             _widen(flat, module.expected)
@@ -210,14 +210,14 @@ def _finish_float(
     return tflite.dump(flat)
 
 
-def _single_scales(expected: Expected) -> Callable[[tflite.TensorT], OneScale | None]:
-    """For the output of a matmul whose kernel is to have one scale: that, its rows and its bias."""
+def _scales(expected: Expected) -> Callable[[tflite.TensorT], KernelScales | None]:
+    """For the output of a linear operator whose kernel's scales may not be the converter's: these, rows and bias."""
 
-    def find(output: tflite.TensorT) -> OneScale | None:
+    def find(output: tflite.TensorT) -> KernelScales | None:
         weights = expected.kernels.get(tap_of(output, expected) or "")
-        if weights is None or weights.per_channel:
+        if weights is None or (weights.per_channel and not is_small(weights)):
             return None
-        return OneScale(float(weight_scales(weights)[0]), weights.kernel.T, weights.bias)
+        return KernelScales(weight_scales(weights), weights.kernel.T, weights.bias)
 
     return find
 

@@ -24,6 +24,8 @@ FIXED = {
 FROM_ZERO = (Grid.GATE, Grid.POSITIVE, Grid.MASK, Grid.SQUARE)
 #: A tap that only ever saw zeros still needs a grid.
 SMALLEST_RANGE = 2.0**-10
+#: A weight that is as good as zero.
+NOTHING = 1e-30
 #: Calibrated ranges are this much wider than what was seen. A range of exactly [-2, 2], which differences of
 #: saturated values have, would put every second result on a rounding tie, where runtimes differ.
 HEADROOM = 1.004
@@ -222,8 +224,9 @@ class WeightTap:
         constant = tf.stop_gradient(kernel)
         # Not the quantizer's own gradient: compiled by XLA it is 0 for the largest weight, which rounding may
         # put outside its own range, and for every weight of a kernel of zeros.
-        # Zero is on every grid; of a tensor of zeros alone XLA would make other numbers.
-        rounded = tf.where(constant == 0.0, constant, self._quantizer(constant, True, ranges))
+        # Zero is on every grid; of a tensor of zeros alone XLA would make other numbers, and of one that is nearly
+        # zero the quantizer's scale is none.
+        rounded = tf.where(tf.abs(constant) < NOTHING, tf.zeros_like(constant), self._quantizer(constant, True, ranges))
         return rounded + (kernel - constant)
 
 

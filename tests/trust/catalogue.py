@@ -7,6 +7,7 @@ import importlib
 from .check import Check
 
 MODULES = (
+    "edges",
     "fuzzing",
     "hostile",
     "faults",

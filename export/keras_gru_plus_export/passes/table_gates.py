@@ -37,6 +37,7 @@ def _looked_up(model: ModelT, graph: SubGraphT, op: OperatorT) -> list[OperatorT
         raise PassError(
             f"Expected {tflite.op_name(model, op)} to be int8, got {tflite.type_name(graph.tensors[source])}"
         )
-    reals = function((np.arange(-128, 128) - before.zero_point) * before.scale)
+    with np.errstate(over="ignore"):  # of an exponential, whose infinity makes 0
+        reals = function((np.arange(-128, 128) - before.zero_point) * before.scale)
     table = np.clip(np.round(reals / after.scale) + after.zero_point, -128, 127).astype(np.int8)
     return look_up_operators(model, graph, source, result, table)
