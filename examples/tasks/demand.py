@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 from keras import layers
 
 import keras_gru_plus as kgp
