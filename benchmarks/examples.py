@@ -24,8 +24,8 @@ COSTS = ("file, kB", "arena, kB", "instructions, k")
 NOTE = (
     "Target tflm, on the test part, as `examples/tasks` print it; mean of the seeds, in brackets int8 less float of "
     "the same seed. File, arena and instructions of the first seed: arena of the tflite-micro wheel; instructions of "
-    "one invoke on an emulated Cortex-M55: a whole window, but of `next character` one step. The keywords are synthetic "
-    "speech. Bits and MAE: less is better. kB = 1000 bytes."
+    "one invoke on an emulated Cortex-M55: a whole window, but of `next character` one step. The keywords are "
+    "synthetic speech. Bits and MAE: less is better. kB = 1000 bytes."
 )
 
 
