@@ -52,7 +52,7 @@ def row_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for name in SCORES[1:]:
         values = np.array([row[name] for row in rows])
         line[name] = f"{values.mean():.{digits}f} ({(values - truth).mean():+.{digits + 1}f})"
-    return line | {name: f"{rows[0][name]:.1f}" for name in COSTS}
+    return line | {name: "–" if np.isnan(rows[0][name]) else f"{rows[0][name]:.1f}" for name in COSTS}
 
 
 def table(values: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def main() -> None:
     keras.utils.set_random_seed(arguments.seed)
 
     # Data: utterances are made anew for each seed; with more draws a voice is not mistaken for a word.
-    draws = [kgp.datasets.keywords(seed=seed) for seed in range(1 if arguments.quick else 3)]
+    draws = [kgp.datasets.keywords(seed=seed) for seed in range(1 if arguments.quick else 2)]
     data = draws[0]
     x = np.concatenate([draw.train.x for draw in draws])[part]
     y = keras.utils.to_categorical(np.concatenate([draw.train.y for draw in draws])[part])

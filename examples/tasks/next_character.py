@@ -43,7 +43,7 @@ def line(model: kgp.runtime.Model, classes: tuple[str, ...], rng: np.random.Gene
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a fraction of the data, once: to see it work")
     parser.add_argument("--out", type=Path, default=Path("next-character-output"))
