@@ -59,9 +59,7 @@ def main() -> None:
     schedule = keras.optimizers.schedules.CosineDecay(3e-3, epochs * -(-len(x) // 32))
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.05)
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.01, clipnorm=1.0), loss)
-    counts = np.maximum(y.sum(0), 1)
-    weight = dict(enumerate((counts.max() / counts) ** 0.25))  # a rare kind counts a little more
-    model.fit(x, y, batch_size=32, epochs=epochs, class_weight=weight, verbose=2)
+    model.fit(x, y, batch_size=32, epochs=epochs, verbose=2)
 
     # int8: ranges from the data, then fine-tuning on the float model's own answers.
     quantized = kgp.calibrate(kgp.quantize_aware(model), x)
