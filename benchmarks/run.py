@@ -23,6 +23,7 @@ BENCHMARKS = (
     "standalone_c",
     "inference",
     "gates",
+    "examples",
 )
 
 

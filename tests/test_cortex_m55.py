@@ -7,11 +7,14 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tiny_models
 from tiny_models import FEATURES, STEPS, UNITS
 
+import keras_gru_plus as kgp
+from keras_gru_plus_export import convert
 from keras_gru_plus_export.devices import cortex_m55, cortex_m55_image, host
 
 needs_device = pytest.mark.skipif(not cortex_m55.available(), reason=str(cortex_m55.unavailable()))
@@ -49,6 +52,17 @@ def test_counts_repeat_and_counting_changes_nothing() -> None:
     assert (plain.instructions, plain.functions) == (0, {})
     assert plain.arena == first.arena
     np.testing.assert_array_equal(plain.outputs["y"], first.outputs["y"])
+
+
+@needs_device
+def test_a_feature_that_is_never_near_zero_starts_at_the_end_of_its_grid() -> None:
+    x = np.random.default_rng(0).normal(5000, 300, (32, 5, 1)).astype(np.float32)
+    scale = keras.layers.Normalization()
+    scale.adapt(x)
+    model = keras.Sequential([keras.Input((5, 1), name="x"), scale, kgp.GRUPlus(4, variant="mgu", name="y")])
+    data = convert(kgp.calibrate(kgp.quantize_aware(model), x), target="tflm")
+    low = cortex_m55.run(data, {"x": np.full((1, 5, 1), -128, np.int8)}).outputs
+    np.testing.assert_array_equal(cortex_m55.run(data, {}).outputs["y"], low["y"])
 
 
 @needs_device

@@ -68,7 +68,8 @@ def run(model: bytes, inputs: Mapping[str, Array], *, count: bool = False, timeo
 
     Args:
         model: The .tflite file.
-        inputs: By signature name, `(samples, *shape)` in the file's types; what is missing is real zero.
+        inputs: By signature name, `(samples, *shape)` in the file's types; what is missing is real zero, or
+            the value nearest to it.
         count: Count instructions, of the last sample.
         timeout: Seconds for each sample.
 
@@ -96,7 +97,13 @@ def run(model: bytes, inputs: Mapping[str, Array], *, count: bool = False, timeo
 def _values(entry: dict[str, Any], inputs: Mapping[str, Array], sample: int) -> Array:
     """One input of one invoke."""
     if entry["name"] not in inputs:
-        return np.full(entry["shape"], entry["zero_point"], entry["dtype"])
+        zero = entry["zero_point"]
+        if np.issubdtype(
+            np.dtype(entry["dtype"]), np.integer
+        ):  # features may have a grid that ends above or below zero
+            limits = np.iinfo(entry["dtype"])
+            zero = min(max(zero, limits.min), limits.max)
+        return np.full(entry["shape"], zero, entry["dtype"])
     array = inputs[entry["name"]]
     size = int(np.prod(entry["shape"]))
     if array.dtype != entry["dtype"] or array[sample].size != size:
