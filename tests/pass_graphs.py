@@ -16,7 +16,7 @@ from keras_gru_plus_export.devices import host
 convert_module = importlib.import_module("keras_gru_plus_export.convert")
 #: Passes whose outputs are other numbers on purpose; the taps of the files that they make are compared with fake
 #: quantization, which has those numbers.
-OTHER_NUMBERS = ("one_scale", "widen")
+OTHER_NUMBERS = ("kernel_scales", "widen")
 NAMES = (
     *("dead_loop_variables", "narrow_shapes", "table_activations", "carried_state", "merge_loops", "rows_of_input"),
     *("call_steps", "unroll_while", "break_ties", "table_gates", "subtract_by_adding", "full_offsets"),

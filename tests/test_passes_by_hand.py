@@ -11,7 +11,7 @@ from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.passes import PassError
 from keras_gru_plus_export.passes.merge_loops import merge_loops
 from keras_gru_plus_export.passes.narrow_shapes import narrow_shapes
-from keras_gru_plus_export.passes.one_scale import OneScale, one_scale
+from keras_gru_plus_export.passes.kernel_scales import KernelScales, kernel_scales
 from keras_gru_plus_export.passes.table_activations import table_activations
 from keras_gru_plus_export.passes.widen import widen
 
@@ -164,7 +164,7 @@ def test_a_shape_becomes_narrow() -> None:
     assert tflite.dump(model) == unchanged
 
 
-# -- one_scale ---------------------------------------------------------------------------------------
+# -- kernel_scales ---------------------------------------------------------------------------------------
 
 ROWS = np.random.default_rng(4).normal(0, [[0.02], [0.5], [0.1]], (3, 4))
 BIAS = np.array([0.25, -0.5, 0.125])
@@ -190,16 +190,16 @@ def matmul(bias: bool) -> Model:
 
 @pytest.mark.parametrize("bias", [None, BIAS])
 @pytest.mark.parametrize("input_of_bias", [True, False])
-def test_one_scale_takes_the_real_weights(bias: np.ndarray | None, input_of_bias: bool) -> None:
+def test_kernel_scales_takes_the_real_weights(bias: np.ndarray | None, input_of_bias: bool) -> None:
     model = tflite.load(tflite.dump(matmul(input_of_bias).model))
     unchanged = tflite.dump(model)
-    one_scale(model, lambda _: None)
+    kernel_scales(model, lambda _: None)
     assert tflite.dump(model) == unchanged
 
-    def find(output: tflite.TensorT) -> OneScale | None:
-        return OneScale(ONE, ROWS, bias) if tflite.text(output.name) == "y" else None
+    def find(output: tflite.TensorT) -> KernelScales | None:
+        return KernelScales(np.array([ONE]), ROWS, bias) if tflite.text(output.name) == "y" else None
 
-    one_scale(model, find)
+    kernel_scales(model, find)
     graph = model.subgraphs[0]
     (op,) = graph.operators
     kernel = graph.tensors[op.inputs[1]]
@@ -213,7 +213,7 @@ def test_one_scale_takes_the_real_weights(bias: np.ndarray | None, input_of_bias
             tflite.constant(model, tensor), np.rint((0 if bias is None else BIAS) / (ONE / 128)) * np.ones(3)
         )
     once = tflite.dump(model)
-    one_scale(model, find)
+    kernel_scales(model, find)
     assert tflite.dump(model) == once
     x = integers(64, 4)
     real = x / 128 @ ROWS.T + (0 if bias is None or not input_of_bias else BIAS)
@@ -222,14 +222,14 @@ def test_one_scale_takes_the_real_weights(bias: np.ndarray | None, input_of_bias
         np.testing.assert_allclose(ran(model, runtime, x=x)["y"] / 32, real, rtol=0, atol=2 * ONE + 0.5 / 32 + 1e-6)
 
 
-def test_one_scale_refuses_another_kernel() -> None:
+def test_kernel_scales_refuses_another_kernel() -> None:
     for change in ("shape", "type"):
         model = matmul(True).model
         rows = ROWS if change == "type" else ROWS[:2]
         if change == "type":
             model.subgraphs[0].tensors[2].type = TYPE.UINT8
-        with pytest.raises(PassError, match=r"Expected an int8 kernel of shape .* in FULLY_CONNECTED, got"):
-            one_scale(model, lambda _, rows=rows: OneScale(ONE, rows, None))
+        with pytest.raises(PassError, match=r"Expected an int8 kernel of .* in FULLY_CONNECTED, got"):
+            kernel_scales(model, lambda _, rows=rows: KernelScales(np.array([ONE]), rows, None))
 
 
 # -- table_activations -------------------------------------------------------------------------------

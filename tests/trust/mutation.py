@@ -49,7 +49,7 @@ PASS_WORDS = {
     "loops": "unroll_while or call_steps or no_number_of_steps or one_loop",
     "merge_loops": "one_loop",
     "narrow_shapes": "narrow",
-    "one_scale": "one_scale",
+    "kernel_scales": "kernel_scales",
     "relabel_inputs": "relabel or far_zero_point",
     "reshape_options": "reshape or computed_stays",
     "rows_of_input": "rows_of_input or row_by_row or far_zero_point",

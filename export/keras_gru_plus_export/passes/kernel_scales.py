@@ -35,7 +35,6 @@ def kernel_scales(model: ModelT, find: Callable[[TensorT], KernelScales | None])
                 before = tflite.grid(graph.tensors[op.inputs[1]])
                 if wanted is not None and before is not None and not _has(before, wanted.scales):
                     _quantize(model, graph, op, wanted)
-    tflite.remove_dead(model)
 
 
 def _has(grid: tflite.Grid, scales: np.ndarray) -> bool:
@@ -46,9 +45,14 @@ def _quantize(model: ModelT, graph: SubGraphT, op: OperatorT, wanted: KernelScal
     tensor, source = graph.tensors[op.inputs[1]], tflite.grid(graph.tensors[op.inputs[0]])
     shape, last = list(tensor.shape), tflite.op_code(model, op) == OP.DEPTHWISE_CONV_2D
     channels = shape[-1] if last else shape[0]
-    if source is None or tensor.type != TYPE.INT8 or (channels, int(np.prod(shape))) != (
-        len(wanted.rows),
-        wanted.rows.size,
+    if (
+        source is None
+        or tensor.type != TYPE.INT8
+        or (channels, int(np.prod(shape)))
+        != (
+            len(wanted.rows),
+            wanted.rows.size,
+        )
     ):
         raise PassError(
             f"Expected an int8 kernel of {list(wanted.rows.shape)} in {tflite.op_name(model, op)}, got "
@@ -59,11 +63,11 @@ def _quantize(model: ModelT, graph: SubGraphT, op: OperatorT, wanted: KernelScal
     op.inputs = list(op.inputs)  # new tensors: others may read the old ones
     op.inputs[1] = tflite.add_tensor(graph, tflite.text(tensor.name), shape, TYPE.INT8)
     tflite.set_constant(model, graph.tensors[op.inputs[1]], integers)
-    tflite.set_grid(graph.tensors[op.inputs[1]], wanted.scales, axis=len(shape) - 1 if last else 0)
+    tflite.set_grid(graph.tensors[op.inputs[1]], wanted.scales.tolist(), axis=len(shape) - 1 if last else 0)
     if len(op.inputs) > 2 and op.inputs[2] >= 0:
         old = graph.tensors[op.inputs[2]]
         step = source.scale * wanted.scales
         bias = np.zeros(len(wanted.rows)) if wanted.bias is None else np.rint(wanted.bias / step)
         op.inputs[2] = tflite.add_tensor(graph, tflite.text(old.name), old.shape, TYPE.INT32)
         tflite.set_constant(model, graph.tensors[op.inputs[2]], bias.astype(np.int32).reshape(old.shape))
-        tflite.set_grid(graph.tensors[op.inputs[2]], step)
+        tflite.set_grid(graph.tensors[op.inputs[2]], step.tolist())
