@@ -128,7 +128,9 @@ def exported(case: Case) -> tuple[QuantizedModel, dict[str, bytes]]:
         raise Refused(text) from None
 
 
-def _reference(case: Case, model: QuantizedModel, x: np.ndarray, into: Any, out: Any) -> tuple[np.ndarray, np.ndarray]:
+def _reference(
+    case: Case, model: QuantizedModel, x: np.ndarray, into: Any, out: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """The fake-quant model's outputs, and by how many steps a file's may differ from them."""
     generator = case.generator(5)
     scale = np.asarray(into.scales, np.float32)

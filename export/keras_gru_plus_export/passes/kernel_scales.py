@@ -46,9 +46,14 @@ def _quantize(model: ModelT, graph: SubGraphT, op: OperatorT, wanted: KernelScal
     tensor, source = graph.tensors[op.inputs[1]], tflite.grid(graph.tensors[op.inputs[0]])
     shape, last = list(tensor.shape), tflite.op_code(model, op) == OP.DEPTHWISE_CONV_2D
     channels = shape[-1] if last else shape[0]
-    if source is None or tensor.type != TYPE.INT8 or (channels, int(np.prod(shape))) != (
-        len(wanted.rows),
-        wanted.rows.size,
+    if (
+        source is None
+        or tensor.type != TYPE.INT8
+        or (channels, int(np.prod(shape)))
+        != (
+            len(wanted.rows),
+            wanted.rows.size,
+        )
     ):
         raise PassError(
             f"Expected an int8 kernel of {list(wanted.rows.shape)} in {tflite.op_name(model, op)}, got "
