@@ -86,7 +86,10 @@ def check(model: ModelT, expected: Expected, *, bits: int = 8) -> None:
                 _check_weights(model, graph, op, expected)
     lost = sorted({*expected.taps.values(), *expected.kernels} - found)
     if lost:
-        raise ConversionError(f"Expected an operator for each of the model's taps, found none for {', '.join(lost)}.")
+        raise ConversionError(
+            f"Expected an operator for each of the model's taps, found none for {', '.join(lost)}; where kernels are "
+            "equal or all zero, the converter merges what they compute: try trained weights."
+        )
 
 
 def check_float(model: ModelT, expected: Expected, bits: int) -> None:

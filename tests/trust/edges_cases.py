@@ -19,7 +19,7 @@ DIMENSIONS: dict[str, Sequence[Any]] = {
     "mode": ("sequence", "step", "stateful", "all"),
     "units": (1, 2, 3, 5, 127, 130),
     "features": (1, 3, 200),
-    "timesteps": (1, 2, 1, 2, 1000),
+    "timesteps": (1, 2, 1, 2, 1, 2, 1, 2, 1000),
     "weights": (
         "random",
         "random",
