@@ -23,6 +23,8 @@ LOST = 1.0
 #: A kernel's least size beside its bias, which has to fit into 32 bits on 1/128 of the kernel's scale. Rounding to it
 #: moves a sum of 300 products by less than a step of 16 bits.
 LEAST_KERNEL = 2.0**-16
+#: The converter gives a kernel smaller than half of this another scale.
+CONVERTED = 1e-6
 _ACTIVATIONS = {8: TYPE.INT8, 16: TYPE.INT16}
 #: Operators with a kernel.
 LINEAR = (OP.FULLY_CONNECTED, OP.CONV_2D, OP.DEPTHWISE_CONV_2D)
@@ -84,7 +86,10 @@ def check(model: ModelT, expected: Expected, *, bits: int = 8) -> None:
                 _check_weights(model, graph, op, expected)
     lost = sorted({*expected.taps.values(), *expected.kernels} - found)
     if lost:
-        raise ConversionError(f"Expected an operator for each of the model's taps, found none for {', '.join(lost)}.")
+        raise ConversionError(
+            f"Expected an operator for each of the model's taps, found none for {', '.join(lost)}; where kernels are "
+            "equal or all zero, the converter merges what they compute: try trained weights."
+        )
 
 
 def check_float(model: ModelT, expected: Expected, bits: int) -> None:
@@ -191,9 +196,9 @@ def weight_scales(weights: Weights) -> np.ndarray:
 
 
 def is_small(weights: Weights) -> bool:
-    """Whether a kernel, or a channel of it, is too small beside its bias for a scale of its own."""
+    """Whether a kernel, or a channel of it, is too small for the converter, or beside its bias."""
     limits, least = _limits(weights)
-    return bool((limits < least).any())
+    return bool((limits < np.maximum(least, CONVERTED)).any())
 
 
 def _limits(weights: Weights) -> tuple[np.ndarray, np.ndarray]:

@@ -178,16 +178,31 @@ class GraphNetwork(Network):
 
         `key` is the kernel's tap.
         """
+        if not np.isfinite(kernel).all():
+            raise ValueError(
+                f"Expected a kernel of finite numbers at {key!r} once its input's range is in it, got infinity or NaN; "
+                "try smaller weights or scaled data (keras.layers.Normalization)."
+            )
         bias = None if bias is None else broken_splat(np.asarray(bias, np.float32))
         # The converter appends digits to names it uses twice: end in a letter, so that they come off.
-        product = operator.function(x, kernel, f"linear{len(self.matmuls)}_x")
+        name, shape = f"linear{len(self.matmuls)}_x", None
+        if operator.kind == "matmul" and len(x.shape) > 2 and kernel.shape[0] == 1:
+            # The converter makes a multiplication of it, whose grid is none of the model's.
+            shape = [*x.shape[:-1], kernel.shape[1]]
+            x = tf.reshape(x, (-1, 1))
+        product = operator.function(x, kernel, name)
         result = product if bias is None else product + bias
         # Of convolutions each channel has its scale, whatever the recipe says of matmuls.
         per_channel = operator.kind != "matmul" or self.recipe.per_channel(key)
         self.matmuls[result.op.name] = Weights(operator.by_channel(kernel), bias, operator.kind, per_channel)
         if bias is not None and not bias.any():
             self._aliases[result.op.name] = product.op.name  # the converter drops a bias of zeros
-        return result
+        if shape is None:
+            return result
+        whole = tf.reshape(result, shape)
+        self.matmuls[whole.op.name] = self.matmuls[result.op.name]
+        self._aliases[whole.op.name] = self._aliases.get(result.op.name, result.op.name)
+        return whole
 
     def bound(self, value: Value) -> Any:
         return self.bounds[value.key]
@@ -197,8 +212,13 @@ class GraphNetwork(Network):
         return value
 
     def table(self, activation: Any, value: Any) -> Any:
-        """A sine, which has no int8 kernel, marks the place of a look-up table."""
-        marked = tf.math.sin(value, name=f"table{len(self.expected.tables)}_x")
+        """A sine or cosine, which have no int8 kernel, marks the place of a look-up table.
+
+        Two activations of equal values (kernels of zeros) have two marks, or the converter would make one of them.
+        """
+        kinds = list(dict.fromkeys([*self.expected.tables.values(), activation]))
+        mark = (tf.math.sin, tf.math.cos)[kinds.index(activation) % 2]
+        marked = mark(value, name=f"table{len(self.expected.tables)}_x")
         self.expected.tables[marked.op.name] = activation
         return marked
 

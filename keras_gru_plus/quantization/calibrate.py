@@ -13,6 +13,9 @@ import tensorflow as tf
 from .data import UNSIZED_SAMPLES, Batch, Batches
 from .model import QuantizedModel
 
+#: Values beyond are no numbers any more once they are multiplied.
+LARGEST = 1e30
+
 
 def calibrate(
     model: QuantizedModel,
@@ -41,7 +44,7 @@ def calibrate(
         max_samples: read no more than these, of any form of data.
 
     Raises:
-        ValueError: no samples, NaN or infinity, wrong shape, numbers that are not whole for an input of integers,
+        ValueError: no samples, NaN or infinity, in the data or at a tap, wrong shape, numbers that are not whole for an input of integers,
             an unreadable file, an infinite or unbatched `tf.data.Dataset`.
         TypeError: no quantized model, or no data.
     """
@@ -77,6 +80,11 @@ def _set_ranges(model: QuantizedModel, batches: Iterable[Batch], percentile: flo
     for key, tap in model.taps.learned().items():
         low = np.concatenate([np.atleast_1d(pair[0]) for pair in seen[key]])
         high = np.concatenate([np.atleast_1d(pair[1]) for pair in seen[key]])
+        if max(-low.min(), high.max()) > LARGEST or np.isnan(low).any() or np.isnan(high).any():
+            raise ValueError(
+                f"Expected values up to {LARGEST:g} at {key!r}, got {low.min():g} to {high.max():g} in float "
+                "arithmetic; try smaller weights or scaled data (keras.layers.Normalization)."
+            )
         share = model.recipe.setting(key, "percentile") or percentile
         if share is None:
             tap.set_range(float(low.min()), float(high.max()))

@@ -226,7 +226,9 @@ class WeightTap:
         # put outside its own range, and for every weight of a kernel of zeros.
         # Zero is on every grid; of a tensor of zeros alone XLA would make other numbers, and of one that is nearly
         # zero the quantizer's scale is none.
-        rounded = tf.where(tf.abs(constant) < NOTHING, tf.zeros_like(constant), self._quantizer(constant, True, ranges))
+        rounded = tf.where(
+            tf.abs(constant) < NOTHING, tf.zeros_like(constant), self._quantizer(constant, True, ranges)
+        )
         return rounded + (kernel - constant)
 
 

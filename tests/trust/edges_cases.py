@@ -19,7 +19,7 @@ DIMENSIONS: dict[str, Sequence[Any]] = {
     "mode": ("sequence", "step", "stateful", "all"),
     "units": (1, 2, 3, 5, 127, 130),
     "features": (1, 3, 200),
-    "timesteps": (1, 2, 1, 2, 1000),
+    "timesteps": (1, 2, 1, 2, 1, 2, 1, 2, 1000),
     "weights": (
         "random",
         "random",
@@ -128,7 +128,9 @@ def built(case: Case) -> keras.Model:
     output = layer(signal)
     generator = case.generator(0)
     for index, weight in enumerate(layer.trainable_weights):
-        if "bias" in weight.name and case.bias == "zero":
+        if "bias" in weight.name and (case.bias == "zero" or case.weights in ("zero", "one_zero")):
+            if case.bias == "random":
+                weight.assign(generator.normal(0, 0.3, weight.shape))
             continue
         value = generator.normal(0, 0.3, weight.shape) if "bias" in weight.name else np.asarray(weight)
         weight.assign(_weight(case, value, generator, first=index == 0).astype(np.float32))

@@ -1,7 +1,7 @@
 """Quantizes the kernels of single linear operators anew, on scales that the converter does not give them.
 
-It has one switch, per channel or per tensor, for all matmuls, and a kernel, or a channel of it, that is zero or nearly
-so gets a scale on which no bias fits.
+It has one switch, per channel or per tensor, for all matmuls; and a kernel, or a channel of one, that is nearly zero
+gets a scale on which no bias fits.
 """
 
 from __future__ import annotations

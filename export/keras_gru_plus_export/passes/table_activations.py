@@ -1,4 +1,4 @@
-"""Turns DEQUANTIZE → SIN → QUANTIZE, which marks an activation, into a look-up: CAST, ADD 128, GATHER.
+"""Turns DEQUANTIZE → SIN or COS → QUANTIZE, which marks an activation, into a look-up: CAST, ADD 128, GATHER.
 
 An int8 function of one int8 number is a table of 256 entries, whatever the function is. The converter may have moved
 a RESHAPE in front of the QUANTIZE.
@@ -19,13 +19,13 @@ Tabulate = Callable[[np.ndarray, Grid], np.ndarray]
 
 
 def table_activations(model: ModelT, functions: dict[str, Tabulate]) -> None:
-    """Applies the pass to every SIN.
+    """Applies the pass to every SIN and COS.
 
     Args:
         functions: operation name → what the marked activation gives.
     """
     for graph in model.subgraphs:
-        for op in [op for op in graph.operators if tflite.op_code(model, op) == OP.SIN]:
+        for op in [op for op in graph.operators if tflite.op_code(model, op) in (OP.SIN, OP.COS)]:
             _replace(model, graph, op, functions)
     tflite.remove_dead(model)
 
