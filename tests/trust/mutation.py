@@ -79,7 +79,7 @@ class Runs:
     def __enter__(self) -> Runs:
         self._folder = tempfile.TemporaryDirectory(prefix="kgp-mutants-")
         copy = Path(self._folder.name)
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
+        self._errors = tempfile.TemporaryFile("w+")
         for name in COPIED:
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
