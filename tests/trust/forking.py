@@ -1,7 +1,7 @@
 """A script that imports TensorFlow once and forks for each run of pytest: a run takes seconds less.
 
 It reads requests from standard input, one JSON object a line, and answers each with one line. A request: arguments
-of pytest, words that ids of tests with parameters must have, the file to change and its text, seconds to wait.
+of pytest, its -k, variants of which tests with parameters are, the file to change and its text, seconds to wait.
 Run inside a copy of the source tree, which it changes for the time of a run. It imports nothing of the package.
 """
 
@@ -107,6 +107,8 @@ def _tested(request: dict[str, Any], log: Any) -> None:
         sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(1, "w"), line_buffering=True), sys.__stderr__
         arguments = [
             *request["tests"],
+            "-k",
+            request["chosen"],
             "-x",
             "-q",
             "-p",

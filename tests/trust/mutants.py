@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -22,14 +23,14 @@ class Mutant(NamedTuple):
         scope: class and function that hold it, "MGU.step".
         line: where it is.
         error: what was there, and what is there now.
-        source: the file's text with the error.
+        make: gives the file's text with the error.
     """
 
     path: str
     scope: str
     line: int
     error: str
-    source: str
+    make: Callable[[], str]
 
     def __str__(self) -> str:
         return f"{self.path}, {self.scope}: {self.error}"
@@ -45,15 +46,18 @@ def mutants(path: str, source: str, points: Callable[[ast.AST], Iterator[Rewrite
             its place.
     """
     tree = ast.parse(source)
-    scopes, found, seen = _scopes(tree), [], {ast.unparse(tree)}
+    scopes, found = _scopes(tree), []
     for number, node in enumerate(ast.walk(tree)):
         if number not in scopes:
             continue
+        before, seen = ast.unparse(node), set()
         for rewrite in points(node):
-            text, error = _rewritten(tree, number, rewrite)
-            if text not in seen:
-                seen.add(text)
-                found.append(Mutant(path, scopes[number], node.lineno, error, text))  # type: ignore[attr-defined]
+            after = ast.unparse(rewrite(copy.deepcopy(node)))
+            if after != before and after not in seen:
+                seen.add(after)
+                make = functools.partial(_rewritten, source, number, rewrite)
+                error = f"{_short(before)} → {_short(after)}"
+                found.append(Mutant(path, scopes[number], node.lineno, error, make))  # type: ignore[attr-defined]
     return sorted(found, key=lambda mutant: mutant.line)
 
 
@@ -98,18 +102,17 @@ def _fixed(node: ast.AST) -> bool:
     return any(isinstance(target, ast.Name) and target.id in ("source", "__all__") for target in targets)
 
 
-def _rewritten(tree: ast.Module, number: int, rewrite: Rewrite) -> tuple[str, str]:
-    changed = copy.deepcopy(tree)
-    node = next(node for i, node in enumerate(ast.walk(changed)) if i == number)
-    before = ast.unparse(node)
-    parent, field, place = _place(changed, node)
+def _rewritten(source: str, number: int, rewrite: Rewrite) -> str:
+    """The text with the rewrite at one node, by its number in `ast.walk`."""
+    tree = ast.parse(source)
+    node = next(node for i, node in enumerate(ast.walk(tree)) if i == number)
+    parent, field, place = _place(tree, node)
     new = rewrite(node)
     if place is None:
         setattr(parent, field, new)
     else:
         getattr(parent, field)[place] = new
-    ast.fix_missing_locations(changed)
-    return ast.unparse(changed), f"{_short(before)} → {_short(ast.unparse(new))}"
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _place(tree: ast.AST, node: ast.AST) -> tuple[ast.AST, str, int | None]:

@@ -79,7 +79,7 @@ class Runs:
     def __enter__(self) -> Runs:
         self._folder = tempfile.TemporaryDirectory(prefix="kgp-mutants-")
         copy = Path(self._folder.name)
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
+        self._errors = tempfile.TemporaryFile("w+")
         for name in COPIED:
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
@@ -124,7 +124,7 @@ class Runs:
         timeout = 900.0 if mutant is None else PATIENCE * self._seconds[key] + SPARE
         request = {"tests": tests, "words": words, "chosen": chosen, "timeout": timeout}
         if mutant is not None:
-            request |= {"path": mutant.path, "source": mutant.source}
+            request |= {"path": mutant.path, "source": mutant.make()}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
