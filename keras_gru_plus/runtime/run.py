@@ -152,7 +152,10 @@ def _is_file(source: str) -> None:
 
 def _loaded(source: str) -> Array:
     _is_file(source)
-    array = read(Path(source))
+    try:
+        array = read(Path(source))
+    except ValueError as error:
+        raise ValueError(f"Expected a .npy file with an array of numbers, got {source!r}. {error}") from None
     if isinstance(array, dict):
         raise ValueError(f"Expected a .npy file with one array of numbers, got {source!r}, an archive of several.")
     return np.asarray(array)
