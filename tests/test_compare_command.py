@@ -77,7 +77,8 @@ def test_bad_input_is_one_message(
 
 
 def test_other_files_and_other_comparisons_are_left_alone(npz: Path, tmp_path: Path, capfd: Any):
-    from keras_gru_plus_export.compare.store import Store
+    from keras_gru_plus_export import contents
+from keras_gru_plus_export.compare.store import Store
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
@@ -136,6 +137,7 @@ def test_a_comparison_from_end_to_end(whole: Path, npz: Path, tmp_path: Path):
     # The winner's file scores on LiteRT what the table says.
     winner = plain["winner"]
     result = next(r["result"] for r in plain["runs"] if {k: r[k] for k in winner} == winner)
+    assert contents.check(whole / "winner")[1] == []
     model = runtime.load(whole / "winner" / "model.tflite", "litert")
     assert os.path.getsize(whole / "winner" / "model.tflite") == result["flash"]
     test = tasks.load(str(npz), split="50,25,25").data.test

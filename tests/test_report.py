@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from keras_gru_plus_export import contents
 from keras_gru_plus_export.analyze import Analysis, GraphInfo, Loop, OperatorCount, OperatorInfo, TensorInfo
 from keras_gru_plus_export.html import render
 from keras_gru_plus_export.report import SCHEMA_VERSION, File, Report, Stage, TapRange
@@ -163,6 +164,13 @@ def test_json_round_trip():
     assert [TapRange(**tap) for tap in plain["taps"]] == whole.taps
     assert [Result(**row) for row in plain["verification"]["results"]] == whole.verification.results
     assert plain["files"][0]["analysis"]["inputs"][0]["grid"]["scales"] == [0.0429717]
+
+
+def test_files_that_are_added_to_a_bundle_are_named_too(tmp_path):
+    first = contents.write(tmp_path, report(), {"model.tflite": b"model"})
+    second = contents.write(tmp_path, first, {"more/float.keras": b"weights"})
+    assert list(second.outputs) == ["model.tflite", "more/float.keras", "report.html"]
+    assert contents.check(tmp_path) == (json.loads(second.json_text()), [])
 
 
 def test_page_shows_every_figure():

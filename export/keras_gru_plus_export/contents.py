@@ -23,7 +23,7 @@ def write(folder: Path, report: Report, files: Mapping[str, bytes]) -> Report:
 
     Args:
         folder: from `replaced_directory`.
-        report: without `outputs`.
+        report: with `outputs` if others are in it already.
         files: content by path in the bundle.
 
     Returns:
@@ -35,8 +35,8 @@ def write(folder: Path, report: Report, files: Mapping[str, bytes]) -> Report:
     from .html import render
 
     every = {**files, PAGE: render(report).encode()}
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(every.items())}
-    report = dataclasses.replace(report, outputs=hashes)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in every.items()}
+    report = dataclasses.replace(report, outputs=dict(sorted({**report.outputs, **hashes}.items())))
     atomic.write_files(folder, {**every, REPORT: report.json_text().encode()})
     return report
 

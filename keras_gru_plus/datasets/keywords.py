@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..atomic import scratch
 from .base import Channel, Dataset, Split
 
 _WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "start", "wait")
@@ -127,7 +127,7 @@ class _Speaker:
 
     def __init__(self, library: str, data: str) -> None:
         # Of a copy, so that it starts anew: what it said before changes what it says, and nothing resets that.
-        with tempfile.TemporaryDirectory(prefix="kgp-", ignore_cleanup_errors=True) as folder:
+        with scratch() as folder:
             self._library = ctypes.CDLL(shutil.copy(library, folder))
         # With exit code 0x8000 it returns errors instead of ending the process.
         self.rate = self._library.espeak_Initialize(self._SYNCHRONOUS, 0, data.encode(), 0x8000)

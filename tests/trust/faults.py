@@ -547,7 +547,7 @@ CHECKS = {
         "directories cannot be exchanged the next run puts the old one back.",
         exchanges,
         quick=12,
-        sample=300,
+        sample=200,
         whole=5000,
     ),
     "killed_exports": Check(

@@ -191,8 +191,8 @@ CHECKS = {
         "The same model, data, recipe and versions give the same bytes of all files of a bundle: in another process, "
         "directory, order, time zone, language, user, host name, umask and number of threads.",
         bundles,
-        quick=1,
-        sample=12,
+        quick=0,  # three processes with TensorFlow
+        sample=8,
         whole=192,
     ),
 }
