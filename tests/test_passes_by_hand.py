@@ -9,9 +9,9 @@ from hand_graphs import GRID, TYPE, Model
 from keras_gru_plus_export import tflite
 from keras_gru_plus_export.devices import host
 from keras_gru_plus_export.passes import PassError
+from keras_gru_plus_export.passes.kernel_scales import KernelScales, kernel_scales
 from keras_gru_plus_export.passes.merge_loops import merge_loops
 from keras_gru_plus_export.passes.narrow_shapes import narrow_shapes
-from keras_gru_plus_export.passes.kernel_scales import KernelScales, kernel_scales
 from keras_gru_plus_export.passes.table_activations import table_activations
 from keras_gru_plus_export.passes.widen import widen
 
