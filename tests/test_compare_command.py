@@ -22,6 +22,7 @@ import sqlalchemy
 from test_compare import arrays
 
 from keras_gru_plus import cli
+from keras_gru_plus_export import contents
 
 COMMAND = [sys.executable, "-m", "keras_gru_plus.cli", "compare"]
 #: Two variants, two seeds, some seconds each.
@@ -77,8 +78,7 @@ def test_bad_input_is_one_message(
 
 
 def test_other_files_and_other_comparisons_are_left_alone(npz: Path, tmp_path: Path, capfd: Any):
-    from keras_gru_plus_export import contents
-from keras_gru_plus_export.compare.store import Store
+    from keras_gru_plus_export.compare.store import Store
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
