@@ -77,8 +77,7 @@ def test_bad_input_is_one_message(
 
 
 def test_other_files_and_other_comparisons_are_left_alone(npz: Path, tmp_path: Path, capfd: Any):
-    from keras_gru_plus_export import contents
-from keras_gru_plus_export.compare.store import Store
+    from keras_gru_plus_export.compare.store import Store
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
@@ -126,6 +125,7 @@ def whole(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_comparison_from_end_to_end(whole: Path, npz: Path, tmp_path: Path):
     from keras_gru_plus import runtime
+    from keras_gru_plus_export import contents
     from keras_gru_plus_export.compare import tasks
 
     text, plain = results(whole)
