@@ -128,7 +128,7 @@ class _Speaker:
     def __init__(self, library: str, data: str) -> None:
         # Of a copy, so that it starts anew: what it said before changes what it says, and nothing resets that.
         with scratch() as folder:
-            self._library = ctypes.CDLL(str(shutil.copy(library, folder)))
+            self._library = ctypes.CDLL(shutil.copy(library, str(folder)))
         # With exit code 0x8000 it returns errors instead of ending the process.
         self.rate = self._library.espeak_Initialize(self._SYNCHRONOUS, 0, data.encode(), 0x8000)
         if self.rate <= 0:
