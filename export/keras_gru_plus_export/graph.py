@@ -180,8 +180,8 @@ class GraphNetwork(Network):
         """
         if not np.isfinite(kernel).all():
             raise ValueError(
-                f"Expected a kernel of finite numbers at {key!r} once its input's range is in it, got infinity or NaN; "
-                "try smaller weights or scaled data (keras.layers.Normalization)."
+                f"Expected a kernel of finite numbers at {key!r} once its input's range is in it, got infinity or "
+                "NaN; try smaller weights or scaled data (keras.layers.Normalization)."
             )
         bias = None if bias is None else broken_splat(np.asarray(bias, np.float32))
         # The converter appends digits to names it uses twice: end in a letter, so that they come off.
