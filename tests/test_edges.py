@@ -62,14 +62,22 @@ def test_one_feature_stays_a_matmul() -> None:
 
 
 @pytest.mark.skipif(not TFLITE_PYTHON, reason="no environment with tflite-runtime")
-def test_channels_have_a_bias_even_of_zeros() -> None:
+def test_channels_have_a_bias_even_of_zeros_and_all_time_steps() -> None:
     model = calibrated("int8_per_channel", variant="cfn", units=127)
-    compared(model, convert(model), "tflite-runtime-reference", 3)
+    data = convert(model)
+    flat = tflite.load(data)
+    for graph in flat.subgraphs:
+        for op in graph.operators:
+            if tflite.op_name(flat, op) == "FULLY_CONNECTED":
+                assert len(op.inputs) == 3
+                assert op.inputs[2] >= 0
+                assert len(graph.tensors[op.inputs[0]].shape) == 2
+    compared(model, data, "tflite-runtime-reference", 3)
 
 
 def test_values_that_no_kernel_can_scale_are_refused_by_name() -> None:
     model = calibrated(scale=1e6, activation="hard_tanh", recurrent_activation="hard_sigmoid")
-    with pytest.raises(ConversionError, match="Expected values of like size around 'rnn/.*FULLY_CONNECTED"):
+    with pytest.raises(ConversionError, match=r"Expected values of like size around 'rnn/.*FULLY_CONNECTED"):
         convert(model)
     with pytest.raises(ValueError, match=r"Expected values up to 1e\+30 at 'rnn/.* got .* in float arithmetic; try"):
         calibrated(scale=1e36)
