@@ -242,8 +242,8 @@ def _check_weights(model: ModelT, graph: SubGraphT, op: tflite.OperatorT, expect
     if lost > LOST:
         raise ConversionError(
             f"Expected weights of {key!r} that leave its bias its digits, got ones so large that rounding the bias "
-            f"moves the result by {lost:.3g} steps; try smaller weights (a constraint or regularizer), or calibration "
-            "data that moves every part of the model."
+            f"moves the result by {lost:.3g} steps; try smaller weights (a constraint or regularizer), or "
+            "calibration data that moves every part of the model."
         )
     if np.abs(stored * step - wanted).max() > 0.5001 * step.max() + 1e-6 * np.abs(wanted).max():
         raise ConversionError(

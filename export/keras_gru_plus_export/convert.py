@@ -43,6 +43,7 @@ from .passes.table_activations import Tabulate, table_activations
 from .passes.table_gates import table_gates
 from .passes.unroll_while import unroll_while
 from .passes.widen import widen
+from .passes.zero_biases import zero_biases
 from .streaming import check_steps, have_time, hop, input_types, state_shapes
 from .worker import ConversionError
 
@@ -151,6 +152,7 @@ def _finish(
         table_activations(flat, _tables(module.expected))
         carried_state(flat)
         kernel_scales(flat, _scales(module.expected))
+        zero_biases(flat)
         check(flat, module.expected)
         if bits == 16:
             _widen(flat, module.expected)

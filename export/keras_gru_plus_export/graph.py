@@ -180,16 +180,17 @@ class GraphNetwork(Network):
         """
         if not np.isfinite(kernel).all():
             raise ValueError(
-                f"Expected a kernel of finite numbers at {key!r} once its input's range is in it, got infinity or NaN; "
-                "try smaller weights or scaled data (keras.layers.Normalization)."
+                f"Expected a kernel of finite numbers at {key!r} once its input's range is in it, got infinity or "
+                "NaN; try smaller weights or scaled data (keras.layers.Normalization)."
             )
         bias = None if bias is None else broken_splat(np.asarray(bias, np.float32))
         # The converter appends digits to names it uses twice: end in a letter, so that they come off.
         name, shape = f"linear{len(self.matmuls)}_x", None
-        if operator.kind == "matmul" and len(x.shape) > 2 and kernel.shape[0] == 1:
-            # The converter makes a multiplication of it, whose grid is none of the model's.
+        if operator.kind == "matmul" and len(x.shape) > 2 and (kernel.shape[0] == 1 or self.recipe.per_channel(key)):
+            # Of a single input the converter makes a multiplication, whose grid is none of the model's; of more than
+            # two dimensions tflite-runtime 2.14's reference kernel for channels computes only a part.
             shape = [*x.shape[:-1], kernel.shape[1]]
-            x = tf.reshape(x, (-1, 1))
+            x = tf.reshape(x, (-1, kernel.shape[0]))
         product = operator.function(x, kernel, name)
         result = product if bias is None else product + bias
         # Of convolutions each channel has its scale, whatever the recipe says of matmuls.

@@ -47,8 +47,8 @@ def check_multipliers(model: ModelT, graph: SubGraphT, op: OperatorT, what: str)
         return
     if ratio >= most:
         found = found or (
-            f"a step of {name}'s input{'s' * (len(scales) > 1)} that is {ratio:.3g} steps of its output, where kernels "
-            f"take less than {most:.3g}"
+            f"a step of {name}'s input{'s' * (len(scales) > 1)} that is {ratio:.3g} steps of its output, where "
+            f"kernels take less than {most:.3g}"
         )
         raise ConversionError(
             f"Expected values of like size around {what}, got {found}; try inputs and weights nearer to 1, or "

@@ -44,8 +44,8 @@ def calibrate(
         max_samples: read no more than these, of any form of data.
 
     Raises:
-        ValueError: no samples, NaN or infinity, in the data or at a tap, wrong shape, numbers that are not whole for an input of integers,
-            an unreadable file, an infinite or unbatched `tf.data.Dataset`.
+        ValueError: no samples, NaN or infinity, in the data or at a tap, wrong shape, numbers that are not whole for
+            an input of integers, an unreadable file, an infinite or unbatched `tf.data.Dataset`.
         TypeError: no quantized model, or no data.
     """
     if not isinstance(model, QuantizedModel):
