@@ -93,7 +93,7 @@ def _scopes(tree: ast.Module) -> dict[int, str]:
 
 
 def _replaced_types(tree: ast.Module) -> set[int]:
-    """Types given to `add_tensor` that `set_constant` replaces by that of the constant, as ids of their nodes."""
+    """Ids of the shapes and types given to `add_tensor` that `set_constant` replaces by the constant's."""
     found = set()
     for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef):
@@ -106,9 +106,9 @@ def _replaced_types(tree: ast.Module) -> set[int]:
                 and isinstance(node.value, ast.Call)
                 and _called(node.value) == "add_tensor"
             ):
-                graph, *_, kind = node.value.args[:4]
+                graph, _, shape, kind = node.value.args[:4]
                 if f"{ast.unparse(graph)}.tensors[{ast.unparse(node.targets[0])}]" in set_ones:
-                    found.add(id(kind))
+                    found |= {id(shape), id(kind)}
     return found
 
 
