@@ -65,8 +65,10 @@ def _scopes(tree: ast.Module) -> dict[int, str]:
     """Number in `ast.walk` → scope, of the nodes that may be changed."""
     scope: dict[int, str] = {}
 
+    replaced = _replaced_types(tree)
+
     def visit(node: ast.AST, name: str) -> None:
-        if _fixed(node):
+        if _fixed(node) or id(node) in replaced:
             return
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             name = f"{name}.{node.name}".lstrip(".")
@@ -88,6 +90,30 @@ def _scopes(tree: ast.Module) -> dict[int, str]:
         for number, node in enumerate(ast.walk(tree))
         if id(node) in scope and hasattr(node, "lineno")
     }
+
+
+def _replaced_types(tree: ast.Module) -> set[int]:
+    """Ids of the shapes and types given to `add_tensor` that `set_constant` replaces by the constant's."""
+    found = set()
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+        set_ones = {ast.unparse(call.args[1]) for call in calls if _called(call) == "set_constant"}
+        for node in ast.walk(function):
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Call)
+                and _called(node.value) == "add_tensor"
+            ):
+                graph, _, shape, kind = node.value.args[:4]
+                if f"{ast.unparse(graph)}.tensors[{ast.unparse(node.targets[0])}]" in set_ones:
+                    found |= {id(shape), id(kind)}
+    return found
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else ""
 
 
 def _fixed(node: ast.AST) -> bool:

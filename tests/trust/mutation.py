@@ -61,7 +61,7 @@ PASS_WORDS = {
     "table_activations": "marked or a_table_has",
     "table_gates": "a_table_has or float_gate",
     "unroll_while": "unroll_while or no_number_of_steps",
-    "widen": "wide",
+    "widen": "wide_file_computes or no_wide_form or widen_refuses",
 }
 
 
@@ -206,7 +206,7 @@ def tests_of_cells(mutant: Mutant) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def tests_of_passes(mutant: Mutant) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Files of tests, and words for those of the pass."""
     stem = Path(mutant.path).stem
-    files = ("tests/test_int16.py",) if stem == "widen" else PASS_TESTS
+    files = ("tests/test_passes_by_hand.py", "tests/test_int16.py") if stem == "widen" else PASS_TESTS
     return files, (), PASS_WORDS[stem]
 
 
