@@ -200,14 +200,16 @@ def test_labels_that_cannot_be_written_are_mended() -> None:
 @pytest.mark.parametrize(
     "attributes",
     [
-        *({"run": {}}, {"run": 3}, {"owner": {"machine": "x"}}, {"costs": 1}, {"result": []}, {"result": {}}),
+        *({"run": {}}, {"run": 3}, {"owner": {"machine": "x"}}, {"costs": 1}, {"result": []}),
         {"owner": {"machine": "", "pid": 10**400, "start": None}},
         *({"result": {"failed": 1}}, {"result": {"parameters": 1, "float": "x"}}),
-        *({"result": {"parameters": 1, "int8_validation": 0.5}}, {"result": {"stock": {"way": {}}}}),
+        {"result": {"stock": {"way": {}}}},
     ],
 )
 def test_what_is_no_trial_of_a_comparison_is_said(attributes: dict[str, Any]) -> None:
     assert re.match(next(iter(attributes)), memory.fault(attributes) or "")
+    assert memory.missing({}) == ["parameters"]
+    assert memory.missing({"int8_validation": 0.5, "flash": 100, "parameters": 3}) == ["sha256"]
 
 
 def test_a_database_that_computes_what_it_says_is_refused(tmp_path: Path) -> None:

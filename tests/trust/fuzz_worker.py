@@ -150,7 +150,7 @@ def _loader_runtime(path: str) -> None:
 
 def _loader_study(out: str, data: str, storage: str) -> None:
     from keras_gru_plus.cli_compare import _job_of
-    from keras_gru_plus_export.compare import table
+    from keras_gru_plus_export.compare import memory, table
     from keras_gru_plus_export.compare.job import Queue
     from keras_gru_plus_export.compare.page import render
     from keras_gru_plus_export.compare.run import _described
@@ -160,6 +160,9 @@ def _loader_study(out: str, data: str, storage: str) -> None:
     done, total = queue.progress()
     for store in queue.stores:
         store.running()
+    for result in queue.results().values():
+        if lacking := memory.missing(result):
+            raise ValueError(f"Expected {lacking}")  # as `compare` says it
     made = table.make(queue.results(), task.metric, total, job.limits)
     plain = _described(job, task, notes) | table.to_json(made, queue.results())
     table.to_csv(made)

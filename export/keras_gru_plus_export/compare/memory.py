@@ -80,13 +80,19 @@ def _result(result: Any) -> bool:
     return (
         _costs(result)
         and all(_is_number(result[name]) for name in _SCORES if name in result)
-        and type(result.get("parameters")) is int
+        and type(result.get("parameters", 0)) is int
         and isinstance(times, Mapping)
         and _is_number(times.get("latency_us", 0))
-        # What the choice of a winner and its bundle read.
-        and ("int8_validation" not in result or (_is_number(result.get("flash")) and "int8" in result))
-        and ("int8_validation" not in result or isinstance(result.get("sha256"), str))
+        and isinstance(result.get("sha256", ""), str)
     )
+
+
+def missing(result: Mapping[str, Any]) -> list[str]:
+    """What a table needs of a result and is not there."""
+    if "failed" in result or "stock" in result:
+        return []
+    needed = ("parameters", "flash", "sha256") if "int8_validation" in result else ("parameters",)
+    return [name for name in needed if result.get(name) is None]
 
 
 def _costs(costs: Any) -> bool:
@@ -115,4 +121,4 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= 1e300 and math.isfinite(value)
 
 
-__all__ = ["check_sqlite", "fault"]
+__all__ = ["check_sqlite", "fault", "missing"]

@@ -12,6 +12,7 @@ from typing import Any
 from keras_gru_plus.atomic import replaced_file
 
 from ..worker import describe_exit
+from . import memory
 from . import table as tables
 from .job import Job, Queue
 from .page import render
@@ -93,6 +94,12 @@ def compare(job: Job, task: Task, out: Path, workers: int, screen: Screen, notes
     except KeyboardInterrupt:
         interrupted = True
     results = queue.results()
+    for run, result in results.items():
+        if lacking := memory.missing(result):
+            raise ValueError(
+                f"Expected the result of {run} in {job.storage!r} to have {', '.join(lacking)}, got none; begin anew "
+                "with --force."
+            )
     done, total = queue.progress()
     made = tables.make(results, task.metric, total, job.limits)
     made = dataclasses.replace(made, done=done)
