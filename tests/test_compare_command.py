@@ -126,7 +126,6 @@ def whole(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_comparison_from_end_to_end(whole: Path, npz: Path, tmp_path: Path):
     from keras_gru_plus import runtime
-    from keras_gru_plus_export import contents
     from keras_gru_plus_export.compare import tasks
 
     text, plain = results(whole)
