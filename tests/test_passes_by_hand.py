@@ -14,6 +14,7 @@ from keras_gru_plus_export.passes.merge_loops import merge_loops
 from keras_gru_plus_export.passes.narrow_shapes import narrow_shapes
 from keras_gru_plus_export.passes.table_activations import table_activations
 from keras_gru_plus_export.passes.widen import widen
+from keras_gru_plus_export.passes.zero_biases import zero_biases
 
 schema = tflite.schema
 RUNTIMES = [runtime for runtime in ("litert-reference", "tflm") if host.available(runtime)]
@@ -233,6 +234,36 @@ def test_kernel_scales_refuses_another_kernel() -> None:
             model.subgraphs[0].tensors[2].type = TYPE.UINT8
         with pytest.raises(PassError, match=r"Expected an int8 kernel of .* in FULLY_CONNECTED, got"):
             kernel_scales(model, lambda _, rows=rows: KernelScales(np.array([ONE]), rows, None))
+
+
+# -- zero_biases -------------------------------------------------------------------------------------
+
+
+def test_zero_biases_where_a_kernel_per_channel_has_none() -> None:
+    model = tflite.load(tflite.dump(matmul(False).model))
+    before = {runtime: ran(model, runtime, x=integers(8, 4))["y"] for runtime in RUNTIMES}
+    zero_biases(model)
+    graph = model.subgraphs[0]
+    (op,) = graph.operators
+    bias = graph.tensors[op.inputs[2]]
+    scales = np.array(tflite.grid(graph.tensors[op.inputs[1]]).scales)
+    assert bias.type == TYPE.INT32
+    np.testing.assert_array_equal(tflite.constant(model, bias), np.zeros(3))
+    np.testing.assert_allclose(tflite.grid(bias).scales, scales / 128)
+    once = tflite.dump(model)
+    zero_biases(model)
+    assert tflite.dump(model) == once
+    for runtime, wanted in before.items():
+        np.testing.assert_array_equal(ran(model, runtime, x=integers(8, 4))["y"], wanted)
+
+
+def test_zero_biases_leave_other_matmuls() -> None:
+    one = tflite.load(tflite.dump(matmul(False).model))
+    kernel_scales(one, lambda _: KernelScales(np.array([ONE]), ROWS, None))
+    for model in (one, tflite.load(tflite.dump(matmul(True).model))):
+        unchanged = tflite.dump(model)
+        zero_biases(model)
+        assert tflite.dump(model) == unchanged
 
 
 # -- table_activations -------------------------------------------------------------------------------

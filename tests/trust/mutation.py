@@ -62,6 +62,7 @@ PASS_WORDS = {
     "table_gates": "a_table_has or float_gate",
     "unroll_while": "unroll_while or no_number_of_steps",
     "widen": "wide_file_computes or no_wide_form or widen_refuses",
+    "zero_biases": "zero_biases",
 }
 
 
