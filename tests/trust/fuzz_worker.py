@@ -83,6 +83,8 @@ class Worker:
     def _start(self) -> subprocess.Popen[str]:
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         self.temporary.mkdir(exist_ok=True)
+        # pytest puts the tests on the path of its own process only.
+        paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.started += 1
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", __name__],
@@ -90,7 +92,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, **quiet, "TMPDIR": str(self.temporary)},
+            env={**os.environ, **quiet, "TMPDIR": str(self.temporary), "PYTHONPATH": os.pathsep.join(paths)},
         )
         return self._process
 
