@@ -132,6 +132,21 @@ def test_one_loop_is_not_made_of_two_that_wait_or_count_otherwise(second: str, l
     assert tflite.dump(model) == before
 
 
+@pytest.mark.parametrize("body", [2, 4])
+def test_one_loop_takes_rows_without_grids_but_not_with_another(body: int) -> None:
+    model = two_loops().model
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.quantization = None
+    changed = tflite.load(tflite.dump(model))
+    assert merge_loops(model) == 1
+    row = next(
+        t for t in changed.subgraphs[body].tensors if tflite.text(t.name) == ("h_next" if body == 2 else "row")
+    )
+    tflite.set_grid(row, 1 / 64)
+    assert merge_loops(changed) == 0
+
+
 # -- narrow_shapes -----------------------------------------------------------------------------------
 
 

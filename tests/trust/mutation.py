@@ -1,4 +1,7 @@
-"""Tests notice a single error: one is put into each equation of a cell and each pass, and its own tests must fail."""
+"""Tests notice a single error: one is put into each equation of a cell and each pass, and its own tests must fail.
+
+KGP_TRUST_LOG names a file that gets a line for each error as it was tried.
+"""
 
 from __future__ import annotations
 
