@@ -226,6 +226,7 @@ def test_the_smallest_options_are_taken():
         "recurrent_kernel": 1,
     }
     assert kgp.variants.get({"name": "qrnn", "width": 1}).states == ("h",)
+    kgp.variants.get({"name": "grud", "missing": "nan"}).check(2, 4)  # one value and the time gap
 
 
 def test_columns_that_do_not_fit_are_refused():
