@@ -220,6 +220,15 @@ def test_impossible_options_are_refused(variant, message):
         kgp.GRUPlus(4, variant=variant)
 
 
+def test_the_smallest_options_are_taken():
+    assert kgp.variants.get({"name": "gru", "rank": 1, "recurrent_rank": 1}).ranks == {
+        "kernel": 1,
+        "recurrent_kernel": 1,
+    }
+    assert kgp.variants.get({"name": "qrnn", "width": 1}).states == ("h",)
+    kgp.variants.get({"name": "grud", "missing": "nan"}).check(2, 4)  # one value and the time gap
+
+
 def test_columns_that_do_not_fit_are_refused():
     with pytest.raises(
         ValueError, match=r"Expected values, as many mask columns and one of time gaps .*got 4 columns"
