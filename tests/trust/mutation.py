@@ -246,10 +246,10 @@ def passes(cases: int, seed: int) -> Counts:
 
 
 CHECKS = {
-    "mutants of cells": Check(
+    "mutants_of_cells": Check(
         "The tests of a variant fail after any single error in its equation.", cells, quick=0, sample=50, whole=2000
     ),
-    "mutants of passes": Check(
+    "mutants_of_passes": Check(
         "The tests of passes fail after any single error in one of them.", passes, quick=0, sample=30, whole=2000
     ),
 }

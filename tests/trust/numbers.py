@@ -219,7 +219,7 @@ def passes(cases: int, seed: int) -> Counts:
 
 CHECKS = {
     "ranges": Check("A bounded state stays in its range.", float_ranges, quick=3200, sample=20_000, whole=500_000),
-    "int8 ranges": Check("A bounded state stays in its range in int8.", int8_ranges, quick=0, sample=6, whole=1000),
+    "int8_ranges": Check("A bounded state stays in its range in int8.", int8_ranges, quick=0, sample=6, whole=1000),
     "rows": Check("A row's result depends on no other row.", independent_rows, quick=32, sample=200, whole=5000),
     "modes": Check(
         "Modes give the same integers on a runtime, whatever ran before.", equal_modes, quick=0, sample=10, whole=1000

@@ -240,17 +240,17 @@ def no_tflm() -> str | None:
 
 
 CHECKS = {
-    "soak-litert": Check(
+    "soak_litert": Check(
         "A stream on LiteRT gives the same outputs in one go and in pieces, and memory stays flat.",
         litert,
         quick=500,
         sample=100_000,
         whole=1_000_000,
     ),
-    "soak-tflm": Check(
+    "soak_tflm": Check(
         "The same on TFLite Micro.", tflm, quick=500, sample=100_000, whole=1_000_000, missing=no_tflm
     ),
-    "soak-pi": Check(
+    "soak_pi": Check(
         "The same on an emulated 64-bit Raspberry Pi, whose outputs are those of x86-64 or one step off.",
         on_a_pi,
         quick=0,
@@ -258,7 +258,7 @@ CHECKS = {
         whole=100_000,
         missing=no_board,
     ),
-    "soak-exports": Check(
+    "soak_exports": Check(
         "Exports in one process give the same bytes again and leave no memory, descriptor, child or file behind.",
         exports,
         quick=0,
