@@ -1,6 +1,7 @@
 """Heartbeats, electricity demand and spoken keywords: the parts, values equal to the source, and what errors say."""
 
 import importlib.util
+import itertools
 import sys
 
 import numpy as np
@@ -61,6 +62,36 @@ def test_demand_refuses(arguments, message):
 def test_no_voice_is_in_two_parts():
     voices = [voice for part in _VOICES.values() for voice in part]
     assert len(voices) == len(set(voices)) == 73
+
+
+@needs("espeakng_loader", "pymicro_features")
+def test_a_stream_of_words_is_heard_where_it_says():
+    frames, words = datasets.keyword_stream(40, often=("yes", "no"))
+    again, _ = datasets.keyword_stream(40, often=("yes", "no"))
+    np.testing.assert_array_equal(frames, again)
+    assert (frames[:1000] != datasets.keyword_stream(40, "train")[0][:1000]).any()
+    assert frames.shape == (1999, 40)
+    assert 0.25 < np.mean([word in ("yes", "no") for word, _, _ in words]) < 0.75
+    heard = np.zeros(len(frames), bool)
+    for _, start, end in words:
+        assert 0 < start < end < min(start + 1.01, 40)
+        heard[round(50 * start) : round(50 * end)] = True
+    assert all(later > end + 0.39 for (_, _, end), (_, later, _) in itertools.pairwise(words))
+    assert frames[heard].mean() > 1.5 * frames[~heard].mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1,), "Expected `seconds` to be 2 or more, got 1"),
+        ((9, "dev"), "Expected `part` to be one of train, validation, test, got 'dev'"),
+    ],
+)
+def test_a_stream_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.keyword_stream(*arguments)
+    with pytest.raises(ValueError, match=r"Expected `often` to be words among yes, .*, got maybe"):
+        datasets.keyword_stream(9, often=("maybe",))
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from .base import Channel, Dataset, Split
 from .demand import demand
 from .digits import digits_rows, mnist_rows
 from .ecg import ecg
-from .keywords import keywords
+from .keywords import keyword_stream, keywords
 from .moby_dick import moby_dick
 from .speech import spoken_digits
 from .watch import watch_activity
@@ -16,6 +16,7 @@ __all__ = [
     "demand",
     "digits_rows",
     "ecg",
+    "keyword_stream",
     "keywords",
     "mnist_rows",
     "moby_dick",

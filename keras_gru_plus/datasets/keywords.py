@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ _VOICES = {
 _SIZES = {"train": 250, "validation": 50, "test": 100}  # of each word
 _RATE = 16000
 _FRAMES = 49
+#: Seconds in which a pause and a word have room.
+_SHORTEST = 2
 
 
 def keywords(*, seed: int = 0) -> Dataset:
@@ -87,21 +90,13 @@ def keywords(*, seed: int = 0) -> Dataset:
         >>> data.classes[data.test.y[0]]
         'yes'
     """
-    try:
-        import espeakng_loader
-        from pymicro_features import MicroFrontend
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "keywords needs espeakng-loader and pymicro-features: pip install 'keras-gru-plus[datasets]'",
-            name=error.name,
-        ) from None
-    speaker = _Speaker(espeakng_loader.get_library_path(), espeakng_loader.get_data_path())
-    frontend = MicroFrontend()
+    speaker, frontend = _programs("keywords")
 
     def split(part: str, index: int) -> Split:
         rng = np.random.default_rng((seed, index))
         labels = np.tile(np.arange(len(_WORDS)), _SIZES[part])
-        x = [np.stack(list(_features(frontend, _utterance(speaker, _WORDS[y], _VOICES[part], rng)))) for y in labels]
+        spoken = (_utterance(speaker, _WORDS[y], _VOICES[part], rng) for y in labels)
+        x = [np.stack(list(itertools.islice(_features(frontend, second), _FRAMES))) for second in spoken]
         return Split(x=np.stack(x), y=labels.astype(np.int64))
 
     train, validation, test = (split(part, index) for index, part in enumerate(_VOICES))
@@ -118,6 +113,79 @@ def keywords(*, seed: int = 0) -> Dataset:
             "Limited-Vocabulary Speech Recognition. arXiv:1804.03209, 2018"
         ),
     )
+
+
+def keyword_stream(
+    seconds: float, part: str = "test", *, often: Sequence[str] = (), seed: int = 0
+) -> tuple[npt.NDArray[np.float32], list[tuple[str, float, float]]]:
+    """Make a recording of words with pauses of 0.4 to 2.5 seconds in noise, to try a keyword spotter on.
+
+    The words, voices and features are those of `keywords`; the level stays that of one speaker far or near, and noise
+    lies 8 to 30 dB below for the whole recording.
+
+    Args:
+        seconds: Length, 2 or more.
+        part: "train", "validation" or "test": whose voices.
+        often: Words of which every second one is, as keywords are among other words. All are equally frequent
+            without it.
+        seed: Of all that is random.
+
+    Returns:
+        Features `(frames, 40)`, a frame each 20 ms; and each word with the seconds at which it begins and ends.
+
+    Raises:
+        ValueError: A part or word that there is not, or fewer than 2 seconds.
+        ModuleNotFoundError: If espeakng-loader or pymicro-features, which make the data, is not installed.
+
+    Source: As for `keywords`.
+
+    Example:
+        >>> frames, words = keyword_stream(30, often=("yes", "no"))
+        >>> frames.shape
+        (1499, 40)
+    """
+    if part not in _VOICES:
+        raise ValueError(f"Expected `part` to be one of {', '.join(_VOICES)}, got {part!r}.")
+    if unknown := [word for word in often if word not in _WORDS]:
+        raise ValueError(f"Expected `often` to be words among {', '.join(_WORDS)}, got {', '.join(unknown)}.")
+    if not seconds >= _SHORTEST:
+        raise ValueError(f"Expected `seconds` to be {_SHORTEST} or more, got {seconds}.")
+    speaker, frontend = _programs("keyword_stream")
+    rng = np.random.default_rng((seed, list(_VOICES).index(part)))
+    others = [word for word in _WORDS if word not in often]
+    count = round(seconds * _RATE)
+    # Brown from 10 Hz on: below, a long walk would drift far away.
+    spectrum = np.fft.rfft(rng.normal(size=count)) / np.maximum(np.fft.rfftfreq(count, 1 / _RATE), 10)
+    brown = np.fft.irfft(spectrum, count)
+    noise = rng.normal(size=count) + rng.uniform(0, 2) * brown / brown.std()
+    level = 10 ** rng.uniform(2.9, 3.6)
+    sound = noise / noise.std() * level * 10 ** (-rng.uniform(8, 30) / 20)
+    words: list[tuple[str, float, float]] = []
+    now = rng.uniform(0.4, 1)
+    while now + 1 <= seconds:  # a word has a second at most
+        chosen = often if often and (rng.random() < 0.5 or not others) else others
+        word = str(rng.choice(chosen))
+        spoken = _spoken(speaker, word, _VOICES[part], rng)
+        start = round(now * _RATE)
+        end = start + len(spoken)
+        sound[start:end] += spoken / np.sqrt(np.mean(spoken**2)) * level * rng.uniform(0.6, 1.4)
+        words.append((word, start / _RATE, end / _RATE))
+        now = end / _RATE + rng.uniform(0.4, 2.5)
+    samples = np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+    return np.stack(list(_features(frontend, samples))), words
+
+
+def _programs(name: str) -> tuple[_Speaker, Any]:
+    """The synthesizer and the front end, anew."""
+    try:
+        import espeakng_loader
+        from pymicro_features import MicroFrontend
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{name} needs espeakng-loader and pymicro-features: pip install 'keras-gru-plus[datasets]'",
+            name=error.name,
+        ) from None
+    return _Speaker(espeakng_loader.get_library_path(), espeakng_loader.get_data_path()), MicroFrontend()
 
 
 class _Speaker:
@@ -162,11 +230,7 @@ def _utterance(
     speaker: _Speaker, word: str, voices: tuple[str, ...], rng: np.random.Generator
 ) -> npt.NDArray[np.int16]:
     """One second of the word at 16 kHz, with noise."""
-    voice = f"{rng.choice(_ACCENTS)}+{rng.choice(voices)}"
-    pitch, speed, seed = int(rng.integers(25, 76)), int(rng.integers(120, 221)), int(rng.integers(2**31))
-    spoken = speaker.say(word, voice, pitch=pitch, speed=speed, seed=seed)
-    loud = np.flatnonzero(np.abs(spoken) > 0.02 * np.abs(spoken).max())
-    spoken = _resampled(spoken[loud[0] : loud[-1] + 1], speaker.rate)[:_RATE]
+    spoken = _spoken(speaker, word, voices, rng)
     second = np.zeros(_RATE)
     start = rng.integers(0, _RATE - len(spoken) + 1)
     level = 10 ** rng.uniform(2.7, 3.8)
@@ -178,6 +242,17 @@ def _utterance(
     return np.clip(np.rint(second), -32768, 32767).astype(np.int16)
 
 
+def _spoken(
+    speaker: _Speaker, word: str, voices: tuple[str, ...], rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """The word alone at 16 kHz, a second at most, by one of the voices."""
+    voice = f"{rng.choice(_ACCENTS)}+{rng.choice(voices)}"
+    pitch, speed, seed = int(rng.integers(25, 76)), int(rng.integers(120, 221)), int(rng.integers(2**31))
+    spoken = speaker.say(word, voice, pitch=pitch, speed=speed, seed=seed)
+    loud = np.flatnonzero(np.abs(spoken) > 0.02 * np.abs(spoken).max())
+    return _resampled(spoken[loud[0] : loud[-1] + 1], speaker.rate)[:_RATE]
+
+
 def _resampled(samples: npt.NDArray[np.float64], rate: int) -> npt.NDArray[np.float64]:
     """At 16 kHz, by cutting the spectrum above 8 kHz."""
     count = len(samples) * _RATE // rate
@@ -185,13 +260,13 @@ def _resampled(samples: npt.NDArray[np.float64], rate: int) -> npt.NDArray[np.fl
 
 
 def _features(frontend: Any, samples: npt.NDArray[np.int16]) -> Iterator[npt.NDArray[np.float32]]:
-    """49 frames of 40 features."""
+    """Frames of 40 features, every second one of the front end's."""
     frontend.reset()
     left, frame = samples.tobytes(), 0
     while left:
         result = frontend.process_samples(left)
         left = left[2 * result.samples_read :]
         if result.features:
-            if frame % 2 == 0 and frame < 2 * _FRAMES:
+            if frame % 2 == 0:
                 yield np.array(result.features, np.float32)
             frame += 1
