@@ -47,6 +47,7 @@ slow: $(STAMP) $(TFLITE_IF_POSSIBLE) ## run the slow tests and, briefly, the not
 
 notebooks: $(STAMP) ## run the notebooks and keep their outputs
 	$(BIN)/python -m pytest --nbmake --overwrite notebooks
+	$(BIN)/python docs/build/strip_times.py notebooks/*.ipynb
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check
