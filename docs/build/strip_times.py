@@ -8,6 +8,7 @@ import nbformat
 
 
 def main() -> None:
+    """Rewrites each file."""
     for path in sys.argv[1:]:
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         for cell in notebook.cells:
