@@ -6,6 +6,7 @@ version relies on.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import signal
@@ -46,7 +47,13 @@ def tried(file: File, runtime: str, threads: int) -> None:
         return
     command = [sys.executable, "-I", "-c", _START, json.dumps(sys.path), runtime, str(threads)]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
-    with subprocess.Popen(command, **pipes, stderr=subprocess.DEVNULL) as process:
+    try:
+        started = subprocess.Popen(command, **pipes, stderr=subprocess.DEVNULL)
+    except OSError as error:
+        if error.errno == errno.ENOEXEC:  # under QEMU's user mode the system cannot start this Python: no trial there
+            return
+        raise
+    with started as process:
         try:
             said, _ = process.communicate(file.content, PATIENCE)
             code = process.returncode
