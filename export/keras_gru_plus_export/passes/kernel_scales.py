@@ -64,11 +64,11 @@ def _quantize(model: ModelT, graph: SubGraphT, op: OperatorT, wanted: KernelScal
     op.inputs = list(op.inputs)  # new tensors: others may read the old ones
     op.inputs[1] = tflite.add_tensor(graph, tflite.text(tensor.name), shape, TYPE.INT8)
     tflite.set_constant(model, graph.tensors[op.inputs[1]], integers)
-    tflite.set_grid(graph.tensors[op.inputs[1]], wanted.scales, axis=len(shape) - 1 if last else 0)
+    tflite.set_grid(graph.tensors[op.inputs[1]], wanted.scales.tolist(), axis=len(shape) - 1 if last else 0)
     if len(op.inputs) > 2 and op.inputs[2] >= 0:
         old = graph.tensors[op.inputs[2]]
         step = source.scale * wanted.scales
         bias = np.zeros(len(wanted.rows)) if wanted.bias is None else np.rint(wanted.bias / step)
         op.inputs[2] = tflite.add_tensor(graph, tflite.text(old.name), old.shape, TYPE.INT32)
         tflite.set_constant(model, graph.tensors[op.inputs[2]], bias.astype(np.int32).reshape(old.shape))
-        tflite.set_grid(graph.tensors[op.inputs[2]], step)
+        tflite.set_grid(graph.tensors[op.inputs[2]], step.tolist())

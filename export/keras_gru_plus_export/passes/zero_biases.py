@@ -23,5 +23,5 @@ def zero_biases(model: ModelT) -> None:
             channels = len(weights.scales)
             bias = tflite.add_tensor(graph, "zero_bias", (channels,), TYPE.INT32)
             tflite.set_constant(model, graph.tensors[bias], np.zeros(channels, np.int32))
-            tflite.set_grid(graph.tensors[bias], source.scale * np.asarray(weights.scales, np.float64))
+            tflite.set_grid(graph.tensors[bias], [source.scale * scale for scale in weights.scales])
             op.inputs = [*op.inputs[:2], bias]
