@@ -12,7 +12,7 @@ MODULES = (
     "hostile",
     "faults",
     "reproducible",
-    "numbers",
+    "properties",
     "mutation",
     "compatibility",
     "soak",
