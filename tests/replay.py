@@ -103,8 +103,12 @@ def taps_beyond_rounding(name: str, runtime: str, samples: int, seed: int) -> di
     Each operator gets the file's own integers as input. Kernels round once in fixed point, fake quantization once in
     float: half a step apart at most each. With 16 bits some interpolate.
     """
-    model = calibrated(name)
-    data, _ = with_taps_as_outputs(converted(name, "step", keep_names=True))
+    return beyond_rounding(calibrated(name), converted(name, "step", keep_names=True), runtime, samples, seed)
+
+
+def beyond_rounding(model: QuantizedModel, step: bytes, runtime: str, samples: int, seed: int) -> dict[str, int]:
+    """The same of a model and its file of mode step, whose tensors keep the names of taps."""
+    data, _ = with_taps_as_outputs(step)
     io = host.describe(tflite.load(data))
     generator = np.random.default_rng(seed)
     integers = {}

@@ -84,11 +84,16 @@ class Case:
     @property
     def modes(self) -> tuple[str, ...]:
         """Modes of the files; one that is no sequence is compared with the file that is."""
-        if self.form in ("backwards", "bidirectional"):
+        if not self.takes_steps:
             return ("sequence",)
         if self.mode == "all":
             return ("sequence", "step", "stateful")
         return ("sequence",) if self.mode == "sequence" else ("sequence", self.mode)
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether there can be a file for it that goes forward step by step."""
+        return self.form not in ("backwards", "bidirectional")
 
     def generator(self, purpose: int) -> np.random.Generator:
         """Random numbers of this case alone."""
