@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
 import re
+import shutil
 import sqlite3
 import zipfile
 from pathlib import Path
@@ -210,6 +212,22 @@ def test_what_is_no_trial_of_a_comparison_is_said(attributes: dict[str, Any]) ->
     assert re.match(next(iter(attributes)), memory.fault(attributes) or "")
     assert memory.missing({}) == ["parameters"]
     assert memory.missing({"int8_validation": 0.5, "flash": 100, "parameters": 3}) == ["sha256"]
+
+
+def test_a_storage_whose_writer_was_killed_is_no_damaged_one(tmp_path: Path) -> None:
+    base = sqlite3.connect(tmp_path / "live.db")
+    base.execute("CREATE TABLE trials (id INTEGER, text TEXT)")
+    base.execute("INSERT INTO trials VALUES (0, 'kept')")
+    base.commit()
+    base.execute("PRAGMA cache_size = 1")  # so that pages are written before the end of the transaction
+    base.executemany("INSERT INTO trials VALUES (?, ?)", [(number, "x" * 500) for number in range(1, 2000)])
+    killed = tmp_path / "study.db"
+    shutil.copy(tmp_path / "live.db", killed)  # as a killed process leaves it: half written, with its journal
+    shutil.copy(tmp_path / "live.db-journal", tmp_path / "study.db-journal")
+    base.close()
+    memory.check_sqlite(killed)
+    with contextlib.closing(sqlite3.connect(killed)) as again:
+        assert again.execute("SELECT * FROM trials").fetchall() == [(0, "kept")]
 
 
 def test_a_database_that_computes_what_it_says_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ def check_sqlite(path: Path) -> None:
     """
     if not path.is_file() or not path.stat().st_size:
         return
-    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=100)
+    # Not read-only: where a writer was killed, SQLite first takes back what it had half written.
+    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=100)
     try:
         kinds = base.execute(
             "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE '%VIRTUAL%'"
