@@ -98,8 +98,8 @@ def write(rows: list[dict[str, Any]], order: list[str]) -> None:
     merged = {each["check"]: each for each in [*kept, *rows] if each["check"] in order}
     note = (
         "Counts of `make trust-long`: generated cases, of these those that were refused with a message (a right "
-        "answer where the claim allows it), and those contrary to the claim. The seed repeats them. A check without a "
-        "row was not run in full yet."
+        "answer where the claim allows it), and those contrary to the claim. The seed repeats them. A check without "
+        "a row was not run in full yet."
     )
     tables.write("trust", sorted(merged.values(), key=lambda each: order.index(each["check"])), note)
 
