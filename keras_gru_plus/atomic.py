@@ -31,7 +31,7 @@ except ImportError:  # Windows: workspaces of killed processes stay
 LOCK, NEW, OLD = "lock", "new", "old"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 #: How often to begin again after another process was faster.
-_ATTEMPTS = 1000
+ATTEMPTS = 1000
 
 
 @contextlib.contextmanager
@@ -97,7 +97,7 @@ def _prefix(final: Path) -> str:
 
 def _locked(final: Path) -> tuple[Path, int | None]:
     """A new workspace and its lock."""
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         folder = Path(tempfile.mkdtemp(prefix=_prefix(final), dir=final.parent))
         try:
             return folder, _lock(folder)

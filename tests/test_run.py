@@ -148,7 +148,7 @@ BAD: dict[str, tuple[str, str, str, str]] = {
     "NaN in an array": ("step", "nan.npy", "", r"finite numbers, got nan at \[\d"),
     "text in an array": ("step", "text.npy", "", "numbers of shape .*got <U1"),
     "rows of an array": ("sequence", "rows.npy", "", "Expected 12 rows for each invoke, got 11"),
-    "no array": ("step", "no.npy", "", r"an \.npy file, got .*no\.npy': the magic string is not correct"),
+    "no array": ("step", "no.npy", "", r"a \.npy file with an array of numbers, got"),
     "no model": ("text", "one.csv", "", "identifier TFL3"),
     "missing model": ("missing", "one.csv", "", "missing.tflite.*No such file"),
     "cut off": ("truncated", "one.csv", "", "damaged or cut short"),

@@ -37,6 +37,9 @@ _BITS: dict[int, int] = {code: 8 * dtype.itemsize for code, dtype in DTYPES.item
     TYPE.INT2: 2,
 }
 
+# Operators with a kernel.
+LINEAR = (OP.FULLY_CONNECTED, OP.CONV_2D, OP.DEPTHWISE_CONV_2D)
+
 # Operators that run other subgraphs: the options class, and its attributes that hold subgraph indices.
 CALLERS: dict[int, tuple[type, tuple[str, ...]]] = {
     OP.WHILE: (schema.WhileOptionsT, ("condSubgraphIndex", "bodySubgraphIndex")),

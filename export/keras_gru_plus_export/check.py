@@ -26,8 +26,6 @@ LEAST_KERNEL = 2.0**-16
 #: The converter gives a kernel smaller than half of this another scale.
 CONVERTED = 1e-6
 _ACTIVATIONS = {8: TYPE.INT8, 16: TYPE.INT16}
-#: Operators with a kernel.
-LINEAR = (OP.FULLY_CONNECTED, OP.CONV_2D, OP.DEPTHWISE_CONV_2D)
 _INSIDE = (TYPE.INT32, TYPE.BOOL, TYPE.RESOURCE)
 
 
@@ -63,7 +61,7 @@ def check(model: ModelT, expected: Expected, *, bits: int = 8) -> None:
             name = tflite.op_name(model, op)
             if name in ("QUANTIZE", "DEQUANTIZE"):
                 raise ConversionError(f"Expected no {name} in the file, got one that writes {_describe(graph, op)}.")
-            matmul = tflite.op_code(model, op) in LINEAR
+            matmul = tflite.op_code(model, op) in tflite.LINEAR
             for place, index in enumerate((*op.inputs, *op.outputs)):
                 weight = {1: TYPE.INT8, 2: TYPE.INT64}.get(place) if matmul and bits == 16 else None
                 if index >= 0 and graph.tensors[index].type not in (activations, weight, *_INSIDE):
@@ -126,7 +124,7 @@ def check_float(model: ModelT, expected: Expected, bits: int) -> None:
                 raise ConversionError(
                     f"Expected float32 throughout, got {found} in {name} at {_describe(graph, op)}."
                 )
-            if tflite.op_code(model, op) in LINEAR:
+            if tflite.op_code(model, op) in tflite.LINEAR:
                 weights = graph.tensors[halves.get(op.inputs[1], op.inputs[1])]
                 if tflite.is_constant(model, weights) and not _among(
                     tflite.constant(model, weights), kernels, op, model

@@ -14,9 +14,6 @@ from keras_gru_plus import atomic
 from . import contents
 from .contents import REPORT as MARK
 
-#: How often to begin again after another process was faster.
-_ATTEMPTS = 1000
-
 
 @contextlib.contextmanager
 def replaced_directory(directory: str | os.PathLike[str], force: bool) -> Iterator[Path]:
@@ -103,7 +100,7 @@ def _place(new: Path, final: Path, directory: str | os.PathLike[str], force: boo
         OSError: it cannot be moved.
     """
     old = new.parent / atomic.OLD
-    for _ in range(_ATTEMPTS):
+    for _ in range(atomic.ATTEMPTS):
         try:
             new.rename(final)  # where nothing is, or an empty directory
         except OSError as error:

@@ -10,7 +10,6 @@ from . import tflite
 from .tflite import OP, TYPE, ModelT, OperatorT, SubGraphT
 from .worker import ConversionError
 
-_LINEAR = (OP.FULLY_CONNECTED, OP.CONV_2D, OP.DEPTHWISE_CONV_2D)
 #: XNNPACK refuses matmuls whose accumulator's step is 256 steps of the output or more.
 _PRODUCT = 256.0
 #: Steps of the output that a step of the product may have, by bits: more overflow where the product is shifted.
@@ -34,7 +33,7 @@ def check_multipliers(model: ModelT, graph: SubGraphT, op: OperatorT, what: str)
     scales = [max(grid.scales) for grid in grids if grid is not None]
     if result is None or not scales:
         return
-    if code in _LINEAR:
+    if code in tflite.LINEAR:
         ratio, most = scales[0] * scales[1] / result.scale, _PRODUCT
     elif code == OP.MUL:
         ratio, most = scales[0] * scales[-1] / result.scale, _MUL[bits]

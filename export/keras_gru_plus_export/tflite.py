@@ -17,6 +17,7 @@ from ai_edge_litert.schema_py_generated import ModelT, OperatorT, SubGraphT, Ten
 from ._tflite_check import (
     CALLERS,
     DTYPES,
+    LINEAR,
     OP,
     OP_NAMES,
     TYPE,
@@ -29,6 +30,7 @@ from ._tflite_compact import compact, remove_dead
 from ._tflite_file import dump, load
 
 __all__ = [
+    "LINEAR",
     "OP",
     "TYPE",
     "Grid",

@@ -15,8 +15,6 @@ from .. import tflite
 from ..tflite import OP, TYPE, ModelT, OperatorT, SubGraphT, TensorT
 from . import PassError
 
-_LINEAR = (OP.FULLY_CONNECTED, OP.CONV_2D, OP.DEPTHWISE_CONV_2D)
-
 
 class KernelScales(NamedTuple):
     """Scales `(channels,)` or `(1,)`, and real weights `(channels, inputs)` and bias as trained."""
@@ -30,7 +28,7 @@ def kernel_scales(model: ModelT, find: Callable[[TensorT], KernelScales | None])
     """Applies the pass to each linear operator for whose output `find` gives weights; others stay."""
     for graph in model.subgraphs:
         for op in graph.operators:
-            if tflite.op_code(model, op) in _LINEAR:
+            if tflite.op_code(model, op) in tflite.LINEAR:
                 wanted = find(graph.tensors[op.outputs[0]])
                 before = tflite.grid(graph.tensors[op.inputs[1]])
                 if wanted is not None and before is not None and not _has(before, wanted.scales):
@@ -45,15 +43,8 @@ def _quantize(model: ModelT, graph: SubGraphT, op: OperatorT, wanted: KernelScal
     tensor, source = graph.tensors[op.inputs[1]], tflite.grid(graph.tensors[op.inputs[0]])
     shape, last = list(tensor.shape), tflite.op_code(model, op) == OP.DEPTHWISE_CONV_2D
     channels = shape[-1] if last else shape[0]
-    if (
-        source is None
-        or tensor.type != TYPE.INT8
-        or (channels, int(np.prod(shape)))
-        != (
-            len(wanted.rows),
-            wanted.rows.size,
-        )
-    ):
+    same = (channels, int(np.prod(shape))) == (len(wanted.rows), wanted.rows.size)
+    if source is None or tensor.type != TYPE.INT8 or not same:
         raise PassError(
             f"Expected an int8 kernel of {list(wanted.rows.shape)} in {tflite.op_name(model, op)}, got "
             f"{tflite.type_name(tensor)} of {shape}"
